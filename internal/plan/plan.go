@@ -1,0 +1,95 @@
+// Package plan describes one build completely: everything uncertain has been settled, so that a plan can be
+// printed, hashed and compared. Two builds with the same plan id have the same bytes.
+package plan
+
+import (
+	"crypto/sha256"
+	"encoding/hex"
+	"encoding/json"
+)
+
+// Schema is the version of the plan's JSON form; it enters the plan id.
+const Schema = 1
+
+// Plan is one build of one flavor for one architecture.
+type Plan struct {
+	Schema    int       `json:"schema"`
+	Flavor    string    `json:"flavor"`
+	Arch      Arch      `json:"arch"`
+	Epoch     int64     `json:"epoch"`  // seconds since 1970, UTC; every time in the outputs
+	Recipe    string    `json:"recipe"` // SHA-256 of what hookbuild itself contributes: scripts, formats, tables
+	Debian    []Index   `json:"debian"`
+	Packages  []Set     `json:"packages"` // sorted by name
+	Kernel    Kernel    `json:"kernel"`
+	LinuxKit  []Source  `json:"linuxkit"` // in merge order
+	Userland  []Source  `json:"userland"` // component directories, sorted by name
+	Vars      []Var     `json:"vars"`     // sorted by name
+	Initramfs Initramfs `json:"initramfs"`
+}
+
+// Index is a signed Debian index that packages were resolved from.
+type Index struct {
+	Suite  string `json:"suite"`
+	Date   string `json:"date"`   // RFC 3339, UTC
+	SHA256 string `json:"sha256"` // of InRelease
+}
+
+// Set is a resolved set of packages: base, kernel, toolchain, userland/NAME.
+type Set struct {
+	Name     string    `json:"name"`
+	Packages []Package `json:"packages"` // sorted by name
+}
+
+// Package is one Debian binary package, pinned.
+type Package struct {
+	Name    string `json:"name"`
+	Version string `json:"version"`
+	Arch    string `json:"arch"` // Debian's name, or all
+	SHA256  string `json:"sha256"`
+}
+
+// Kernel says which kernel, and made how.
+type Kernel struct {
+	Method  string `json:"method"` // debian or source
+	Series  string `json:"series"`
+	Version string `json:"version"`          // Debian's package version
+	Config  string `json:"config,omitempty"` // SHA-256 of the defconfig, empty for debian
+}
+
+// Source is an input file or directory by content.
+type Source struct {
+	Name   string `json:"name"`
+	SHA256 string `json:"sha256"`
+}
+
+// Var is one ${NAME} of the LinuxKit YAML.
+type Var struct {
+	Name  string `json:"name"`
+	Value string `json:"value"`
+}
+
+// Initramfs says how the archive is compressed.
+type Initramfs struct {
+	Compression string `json:"compression"` // gzip
+	Level       int    `json:"level"`
+}
+
+// ID is the SHA-256 of the plan's canonical JSON, in hex. It names the generation that the plan makes.
+func (p *Plan) ID() string {
+	data, err := json.Marshal(p)
+	if err != nil { // a Plan holds only strings, numbers and slices of them
+		panic(err)
+	}
+	sum := sha256.Sum256(data)
+	return hex.EncodeToString(sum[:])
+}
+
+// Set returns the packages of the named set, nil where there is none.
+func (p *Plan) Set(name string) []Package {
+	for _, s := range p.Packages {
+		if s.Name == name {
+			return s.Packages
+		}
+	}
+	return nil
+}
