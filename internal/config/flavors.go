@@ -1,0 +1,143 @@
+package config
+
+import (
+	"github.com/hookbuild/hookbuild/internal/plan"
+	"github.com/hookbuild/hookbuild/internal/strictyaml"
+)
+
+// debianSeries is the kernel that Debian trixie has, as binary and as linux-source package.
+const debianSeries = "6.12"
+
+// resolver follows `extends:` from flavor to flavor.
+type resolver struct {
+	r       *strictyaml.Reader
+	entries map[string]pair
+	ids     []string
+	done    map[string]flavorEntry
+	busy    map[string]bool
+}
+
+type pair struct {
+	strictyaml.Pair[flavorEntry]
+	builtIn bool
+}
+
+// settle makes the flavors out of their entries. dir is where the paths of own begin.
+func settle(r *strictyaml.Reader, dir string, builtIn, own strictyaml.Map[flavorEntry]) map[string]Flavor {
+	s := resolver{r: r, entries: map[string]pair{}, done: map[string]flavorEntry{}, busy: map[string]bool{}}
+	for _, p := range builtIn {
+		s.add(pair{p, true})
+	}
+	for _, p := range own {
+		s.add(pair{p, false})
+	}
+	flavors := map[string]Flavor{}
+	for _, id := range s.ids {
+		flavors[id] = s.flavor(id, dir)
+	}
+	return flavors
+}
+
+// add takes an entry in, unless its id cannot be used.
+func (s *resolver) add(p pair) {
+	id := p.Key.V
+	switch {
+	case !fileForm.MatchString(id):
+		s.r.Faultf(p.Key.Pos, "%q is no id of a flavor: want a-z, 0-9 and single . _ or - between them", id)
+	case s.entries[id].builtIn:
+		s.r.Faultf(p.Key.Pos, "flavor %q is built in: choose another id, with extends: %s", id, id)
+	default:
+		s.entries[id] = p
+		s.ids = append(s.ids, id)
+	}
+}
+
+// resolve returns the entry of id with all that it inherits.
+func (s *resolver) resolve(id string) flavorEntry {
+	if f, ok := s.done[id]; ok {
+		return f
+	}
+	s.busy[id] = true
+	p := s.entries[id]
+	f := p.Value
+	if parent, ok := s.parent(id); ok {
+		f = f.from(s.resolve(parent))
+	}
+	s.busy[id] = false
+	s.done[id] = f
+	return f
+}
+
+// parent returns what id extends. A flavor of the user's that extends nothing builds on hook-default of its
+// architecture, so that it may leave out what it does not care about.
+func (s *resolver) parent(id string) (string, bool) {
+	p := s.entries[id]
+	parent := p.Value.Extends
+	if !parent.Set() {
+		arch := plan.Arch(p.Value.Arch.V)
+		return "hook-default-" + arch.Debian(), arch != "" && !p.builtIn
+	}
+	if _, ok := s.entries[parent.V]; !ok {
+		s.r.Faultf(parent.Pos, "unknown flavor %q%s", parent.V, strictyaml.DidYouMean(parent.V, s.ids))
+		return "", false
+	}
+	if s.busy[parent.V] {
+		s.r.Faultf(parent.Pos, "flavor %q extends itself by way of %q", id, parent.V)
+		return "", false
+	}
+	return parent.V, true
+}
+
+func (s *resolver) flavor(id, dir string) Flavor {
+	p := s.entries[id]
+	e := s.resolve(id)
+	s.check(p, e)
+	f := Flavor{
+		ID:      id,
+		Arch:    plan.Arch(e.Arch.V),
+		BuiltIn: p.builtIn,
+		Kernel: Kernel{
+			Method: string(e.Kernel.Method.V),
+			Series: string(e.Kernel.Series.V),
+		},
+		Initramfs: Initramfs{Compression: string(e.Initramfs.Compression.V), Level: int(e.Initramfs.Level.V)},
+	}
+	if f.Kernel.Method == MethodSource {
+		f.Kernel.Source = string(e.Kernel.Source.V)
+		f.Kernel.Config = string(e.Kernel.Config.V)
+	}
+	if f.Kernel.Source == SourceKernelOrg {
+		f.Unavailable = "kernel sources from kernel.org are not supported yet"
+	}
+	for _, file := range e.Userland.LinuxKit.V {
+		f.Userland.LinuxKit = append(f.Userland.LinuxKit, string(file.in(dir)))
+	}
+	return f
+}
+
+// check looks at what p says itself (own) together with what it inherits (e).
+func (s *resolver) check(p pair, e flavorEntry) {
+	own, id := p.Value, p.Key.V
+	if !own.Extends.Set() && !own.Arch.Set() {
+		s.r.Faultf(p.Key.Pos, "flavor %q needs extends or arch", id)
+		return
+	}
+	if own.Kernel.Source.V == SourceKernelOrg && !p.builtIn {
+		s.r.Faultf(own.Kernel.Source.Pos, "%q is not supported yet", SourceKernelOrg)
+	}
+	compiled := e.Kernel.Method.V == MethodSource
+	if own.Kernel.Source.Set() && e.Kernel.Method.Set() && !compiled {
+		s.r.Faultf(own.Kernel.Source.Pos, `"source" has no effect: method %s compiles nothing`, e.Kernel.Method.V)
+	}
+	if own.Kernel.Config.Set() && e.Kernel.Method.Set() && !compiled {
+		s.r.Faultf(own.Kernel.Config.Pos, `"config" has no effect: method %s compiles nothing`, e.Kernel.Method.V)
+	}
+	fromDebian := !compiled || e.Kernel.Source.V == SourceDebian
+	if v := e.Kernel.Series; fromDebian && v.V != "" && v.V != debianSeries {
+		pos := p.Key.Pos
+		if own.Kernel.Series.Set() {
+			pos = v.Pos
+		}
+		s.r.Faultf(pos, "flavor %q: Debian %s has the kernel series %s, not %s", id, suite, debianSeries, v.V)
+	}
+}
