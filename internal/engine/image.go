@@ -1,0 +1,84 @@
+package engine
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io"
+
+	"github.com/containerd/errdefs"
+	"github.com/docker/docker/api/types/image"
+)
+
+// ErrNoImage says that the engine holds no image of that name.
+var ErrNoImage = errors.New("no such image in the engine")
+
+// Image is what the engine knows of one of its images.
+type Image struct {
+	ID         string   // sha256:…, of the image's config
+	Arch       string   // Go's spelling
+	Layers     []string // diff ids, sha256:… of the uncompressed layers, lowest first
+	Entrypoint []string
+	Cmd        []string
+	Env        []string
+	WorkingDir string
+	Labels     map[string]string
+}
+
+// Inspect looks an image up by name. ErrNoImage where there is none.
+func (e *Engine) Inspect(ctx context.Context, ref string) (Image, error) {
+	got, err := e.docker.ImageInspect(ctx, ref)
+	if errdefs.IsNotFound(err) {
+		return Image{}, fmt.Errorf("%s: %w", ref, ErrNoImage)
+	}
+	if err != nil {
+		return Image{}, fmt.Errorf("inspect image %s: %w", ref, err)
+	}
+	img := Image{ID: got.ID, Arch: got.Architecture, Layers: got.RootFS.Layers}
+	if c := got.Config; c != nil {
+		img.Entrypoint, img.Cmd, img.Env = c.Entrypoint, c.Cmd, c.Env
+		img.WorkingDir, img.Labels = c.WorkingDir, c.Labels
+	}
+	return img, nil
+}
+
+// Has says whether the engine holds the image.
+func (e *Engine) Has(ctx context.Context, ref string) (bool, error) {
+	_, err := e.Inspect(ctx, ref)
+	if errors.Is(err, ErrNoImage) {
+		return false, nil
+	}
+	return err == nil, err
+}
+
+// Save returns the image as a `docker save` archive. The caller closes it.
+func (e *Engine) Save(ctx context.Context, ref string) (io.ReadCloser, error) {
+	r, err := e.docker.ImageSave(ctx, []string{ref})
+	if err != nil {
+		return nil, fmt.Errorf("save image %s: %w", ref, err)
+	}
+	return r, nil
+}
+
+// Import makes an image of one layer from a tar of a root file system.
+func (e *Engine) Import(ctx context.Context, rootfs io.Reader, ref string) error {
+	src := image.ImportSource{Source: rootfs, SourceName: "-"}
+	r, err := e.docker.ImageImport(ctx, src, ref, image.ImportOptions{})
+	if err != nil {
+		return fmt.Errorf("import image %s: %w", ref, err)
+	}
+	defer r.Close()
+	if _, err := io.Copy(io.Discard, r); err != nil {
+		return fmt.Errorf("import image %s: %w", ref, err)
+	}
+	return nil
+}
+
+// Remove takes a name away from the engine, and the image with its last name. A missing image is no error.
+func (e *Engine) Remove(ctx context.Context, ref string) error {
+	_, err := e.docker.ImageRemove(ctx, ref, image.RemoveOptions{})
+	if err != nil && !errdefs.IsNotFound(err) {
+		return fmt.Errorf("remove image %s: %w", ref, err)
+	}
+	return nil
+}
