@@ -1,0 +1,207 @@
+// Package build is the pipeline of `hookbuild all`: a flavor and the project's files go in, a published
+// generation comes out. Each stage takes what the earlier ones made; none calls back.
+package build
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"slices"
+	"time"
+
+	"golang.org/x/sync/errgroup"
+
+	"github.com/hookbuild/hookbuild/internal/artifacts"
+	"github.com/hookbuild/hookbuild/internal/base"
+	"github.com/hookbuild/hookbuild/internal/debian"
+	"github.com/hookbuild/hookbuild/internal/engine"
+	"github.com/hookbuild/hookbuild/internal/image"
+	"github.com/hookbuild/hookbuild/internal/kernel"
+	"github.com/hookbuild/hookbuild/internal/resolve"
+)
+
+// Builder is what every build of a run has in common.
+type Builder struct {
+	Engine   *engine.Engine
+	Packages *Packages
+	Cache    string // directory
+	Store    *artifacts.Store
+	// Compressor is what the manifest says of the initramfs's compressor.
+	Compressor artifacts.Compressor
+	Report     Reporter
+	Now        func() time.Time
+}
+
+// Result is what All has made.
+type Result struct {
+	Generation artifacts.Generation
+	Set        artifacts.Set
+	Reused     bool // the generation was there already
+	Warnings   []string
+}
+
+// Names of the stages, which are also those of the logs.
+const (
+	stageBase      = "base"
+	stageToolchain = "toolchain"
+	stageKernel    = "kernel"
+	stageUserland  = "userland"
+	stageInitramfs = "initramfs"
+	stagePublish   = "publish"
+	stageQEMU      = "qemu"
+)
+
+// All builds the job and publishes it. A generation that is there already is verified and published as it
+// is. Two runs on one output directory take turns.
+func (b *Builder) All(ctx context.Context, j *Job) (res Result, err error) {
+	unlock, err := b.Store.Lock(ctx, func(pid int) {
+		b.Report.Warn(fmt.Sprintf("waiting for the hookbuild with process id %d, which writes to %s", pid, b.Store.Dir()))
+	})
+	if err != nil {
+		return res, err
+	}
+	defer func() { err = errors.Join(err, unlock()) }()
+
+	r := newRecorder(b.Report, b.Store.Dir(), b.Now)
+	r.rec.PlanID, r.rec.Flavor = j.Plan.ID(), j.Flavor.ID
+	defer func() { err = errors.Join(err, r.write(err)) }()
+
+	res.Generation, err = b.Store.Generation(j.Plan.ID())
+	res.Reused = err == nil
+	if errors.Is(err, artifacts.ErrNotFound) {
+		res.Generation, err = b.generation(ctx, j, r)
+	}
+	if err != nil {
+		return res, err
+	}
+	err = r.stage(ctx, stagePublish, func(context.Context, func(engine.Event)) (_ string, err error) {
+		res.Set, err = b.Store.Publish(res.Generation)
+		return b.Store.HookPath(), err
+	})
+	for _, arch := range res.Set.Dropped {
+		r.warn(fmt.Sprintf("the files of %s were damaged and are no longer published; build them again", arch))
+	}
+	res.Warnings = r.rec.Warnings
+	return res, err
+}
+
+// generation makes the kernel and the userland side by side, then the files from both.
+func (b *Builder) generation(ctx context.Context, j *Job, r *recorder) (gen artifacts.Generation, err error) {
+	img, err := b.images(ctx, j, r, j.Components)
+	if err != nil {
+		return gen, err
+	}
+	err = r.stage(ctx, stageInitramfs, func(ctx context.Context, _ func(engine.Event)) (note string, err error) {
+		gen, note, err = b.assemble(ctx, j, r, img)
+		return note, err
+	})
+	return gen, err
+}
+
+// images are the names of the images that a generation is made from, all of them in the engine.
+type images struct {
+	kernel     string
+	components map[string]string // by component name
+}
+
+// images makes the kernel and the component images where the engine lacks them.
+func (b *Builder) images(ctx context.Context, j *Job, r *recorder, components []Component) (images, error) {
+	img := images{components: map[string]string{}}
+	baseRef, err := b.debian(ctx, j, r, stageBase, resolve.BaseSet)
+	if err != nil {
+		return img, err
+	}
+	group, ctx := errgroup.WithContext(ctx)
+	group.Go(func() (err error) {
+		img.kernel, err = b.kernel(ctx, j, r, baseRef)
+		return err
+	})
+	if len(components) > 0 {
+		group.Go(func() error { return b.components(ctx, j, r, baseRef, img.components) })
+	}
+	return img, group.Wait()
+}
+
+// debian is a stage that makes one of the Debian images.
+func (b *Builder) debian(ctx context.Context, j *Job, r *recorder, stage, set string) (ref string, err error) {
+	s, ok := j.Entry.Find(set)
+	if !ok {
+		return "", fmt.Errorf("the lock has no packages for %s", set)
+	}
+	err = r.stage(ctx, stage, func(ctx context.Context, log func(engine.Event)) (_ string, err error) {
+		ref, err = base.Ensure(ctx, b.Engine, base.Set{Name: s.Name, Arch: s.Arch, Packages: s.Packages}, b.fetch(stage), log)
+		return ref, err
+	})
+	return ref, err
+}
+
+// fetch gets packages on behalf of a stage.
+func (b *Builder) fetch(stage string) base.Fetch {
+	return func(ctx context.Context, pkgs []debian.Package) (map[string]string, error) {
+		return b.Packages.Fetch(ctx, pkgs, func(name string, done, total int64) {
+			b.Report.Count(stage, name, done, total)
+		})
+	}
+}
+
+// Kernel makes the job's kernel image only, and returns its name.
+func (b *Builder) Kernel(ctx context.Context, j *Job) (ref string, err error) {
+	img, err := b.images(ctx, j, newRecorder(b.Report, b.Store.Dir(), b.Now), nil)
+	return img.kernel, err
+}
+
+// BootImage makes the Debian image that holds QEMU, and returns its name.
+func (b *Builder) BootImage(ctx context.Context, j *Job) (ref string, err error) {
+	return b.debian(ctx, j, newRecorder(b.Report, b.Store.Dir(), b.Now), stageQEMU, resolve.BootSet)
+}
+
+// Stage runs f as a stage of its own, with the same progress and log file as the stages of a build.
+func (b *Builder) Stage(ctx context.Context, name string, f func(ctx context.Context, log func(engine.Event)) (note string, err error)) error {
+	return newRecorder(b.Report, b.Store.Dir(), b.Now).stage(ctx, name, f)
+}
+
+func (b *Builder) kernel(ctx context.Context, j *Job, r *recorder, baseRef string) (ref string, err error) {
+	set, _ := j.Entry.Find(resolve.KernelSet)
+	spec := kernel.Spec{
+		Arch: j.Flavor.Arch, HostArch: b.Engine.Arch(), Epoch: j.Plan.Epoch,
+		Image: baseRef, Packages: set.Packages, Defconfig: j.Defconfig,
+	}
+	if len(j.Defconfig) > 0 {
+		if spec.Image, err = b.debian(ctx, j, r, stageToolchain, resolve.ToolchainSet); err != nil {
+			return "", err
+		}
+	}
+	err = r.stage(ctx, stageKernel, func(ctx context.Context, log func(engine.Event)) (_ string, err error) {
+		ref, err = kernel.Ensure(ctx, b.Engine, spec, b.fetch(stageKernel), log)
+		return ref, err
+	})
+	return ref, err
+}
+
+// components is a stage that makes all component images; refs gets their names.
+func (b *Builder) components(ctx context.Context, j *Job, r *recorder, baseRef string, refs map[string]string) error {
+	return r.stage(ctx, stageUserland, func(ctx context.Context, log func(engine.Event)) (string, error) {
+		for _, c := range j.Components {
+			ref, err := b.component(ctx, j, c, baseRef, log)
+			if err != nil {
+				return "", err
+			}
+			refs[c.Name] = ref
+		}
+		return fmt.Sprintf("%d component images", len(refs)), nil
+	})
+}
+
+func (b *Builder) component(ctx context.Context, j *Job, c Component, baseRef string, log func(engine.Event)) (string, error) {
+	set, _ := j.Entry.Find(resolve.UserlandSet(c.Name))
+	var sums []string
+	for _, p := range set.Packages {
+		sums = append(sums, p.SHA256)
+	}
+	slices.Sort(sums)
+	img := image.Component{Name: c.Name, Arch: j.Flavor.Arch.Debian(), Files: c.Files, Base: baseRef, Packages: sums}
+	return img.Ensure(ctx, b.Engine, b.Cache, func(ctx context.Context) (string, error) {
+		_, err := b.fetch(stageUserland)(ctx, set.Packages)
+		return b.Packages.Dir(), err
+	}, log)
+}

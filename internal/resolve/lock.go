@@ -1,0 +1,244 @@
+package resolve
+
+import (
+	"bytes"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"io/fs"
+	"maps"
+	"os"
+	"path/filepath"
+	"slices"
+	"time"
+
+	"github.com/hookbuild/hookbuild/internal/debian"
+	"github.com/hookbuild/hookbuild/internal/plan"
+)
+
+// LockName is the lock's file name in the project directory.
+const LockName = "hookbuild.lock"
+
+const lockSchema = 1
+
+// Lock is hookbuild.lock: what each flavor was resolved to. It is meant to be committed.
+type Lock struct {
+	Schema  int              `json:"schema"`
+	Flavors map[string]Entry `json:"flavors"`
+}
+
+// Entry is one flavor's part of the lock.
+type Entry struct {
+	Debian []plan.Index `json:"debian"` // the signed indexes that everything below was resolved from
+	Sets   []Set        `json:"sets"`   // sorted by name
+}
+
+// Set is a resolved set of packages with the request that led to it.
+type Set struct {
+	Request
+	Packages []debian.Package `json:"packages"` // sorted by name
+}
+
+// Request asks for a set of packages.
+type Request struct {
+	Name     string   `json:"name"`               // base, toolchain, kernel, boot, userland/NAME
+	Arch     string   `json:"arch"`               // Debian's name
+	Required bool     `json:"required,omitempty"` // with Debian's essential and required packages
+	Seeds    []string `json:"seeds"`
+	Exclude  []string `json:"exclude,omitempty"` // never taken; dependencies on them count as met
+}
+
+func (r Request) equal(o Request) bool {
+	return r.Name == o.Name && r.Arch == o.Arch && r.Required == o.Required &&
+		slices.Equal(r.Seeds, o.Seeds) && slices.Equal(r.Exclude, o.Exclude)
+}
+
+// LockError is a lock that cannot be used as it is: unreadable, or made for another request. It is the
+// user's to mend.
+type LockError struct {
+	File string
+	What string
+	Hint string // what to run; empty where the file has to be edited
+}
+
+// Error names the file and what is wrong with it.
+func (e *LockError) Error() string { return e.File + ": " + e.What }
+
+// ReadLock reads the lock; a missing file is an empty lock. Unknown keys are errors, since a lock of a newer
+// hookbuild may pin what this one does not know.
+func ReadLock(file string) (*Lock, error) {
+	lock := &Lock{Schema: lockSchema, Flavors: map[string]Entry{}}
+	data, err := os.ReadFile(file)
+	if errors.Is(err, fs.ErrNotExist) {
+		return lock, nil
+	}
+	if err != nil {
+		return nil, fmt.Errorf("read the lock: %w", err)
+	}
+	dec := json.NewDecoder(bytes.NewReader(data))
+	dec.DisallowUnknownFields()
+	if err := dec.Decode(lock); err != nil {
+		return nil, &LockError{File: file, What: lineOf(data, err) + err.Error()}
+	}
+	if lock.Schema != lockSchema {
+		what := fmt.Sprintf("schema %d; this hookbuild knows %d", lock.Schema, lockSchema)
+		return nil, &LockError{File: file, What: what}
+	}
+	if lock.Flavors == nil {
+		lock.Flavors = map[string]Entry{}
+	}
+	return lock, nil
+}
+
+// lineOf says where in the file a JSON error stands, as "line N: ".
+func lineOf(data []byte, err error) string {
+	var syntax *json.SyntaxError
+	var typ *json.UnmarshalTypeError
+	offset := int64(-1)
+	switch {
+	case errors.As(err, &syntax):
+		offset = syntax.Offset
+	case errors.As(err, &typ):
+		offset = typ.Offset
+	}
+	if offset < 0 || offset > int64(len(data)) {
+		return ""
+	}
+	return fmt.Sprintf("line %d: ", 1+bytes.Count(data[:offset], []byte("\n")))
+}
+
+// Write replaces the lock atomically.
+func (l *Lock) Write(file string) (err error) {
+	data, err := json.MarshalIndent(l, "", "  ")
+	if err != nil {
+		return fmt.Errorf("write the lock: %w", err)
+	}
+	tmp, err := os.CreateTemp(filepath.Dir(file), ".hookbuild.lock-*")
+	if err != nil {
+		return fmt.Errorf("write the lock: %w", err)
+	}
+	defer func() {
+		if err != nil {
+			err = errors.Join(fmt.Errorf("write the lock: %w", err), os.Remove(tmp.Name()))
+		}
+	}()
+	_, err = tmp.Write(append(data, '\n'))
+	err = errors.Join(err, tmp.Chmod(0o644), tmp.Sync(), tmp.Close())
+	if err != nil {
+		return err
+	}
+	return os.Rename(tmp.Name(), file)
+}
+
+// Find returns the set of that name.
+func (e Entry) Find(name string) (Set, bool) {
+	for _, s := range e.Sets {
+		if s.Name == name {
+			return s, true
+		}
+	}
+	return Set{}, false
+}
+
+// check says what differs between what is asked for now and what the entry was made for; empty is nothing.
+func (e Entry) check(requests []Request) string {
+	for _, r := range requests {
+		s, ok := e.Find(r.Name)
+		if !ok {
+			return fmt.Sprintf("holds no packages for %q", r.Name)
+		}
+		if !s.equal(r) {
+			return fmt.Sprintf("was made for another list of packages for %q", r.Name)
+		}
+	}
+	return ""
+}
+
+// notBefore are the dates that an index must not be older than: the newest that any flavor was resolved from.
+func (l *Lock) notBefore() (map[string]time.Time, error) {
+	dates := map[string]time.Time{}
+	for _, e := range l.Flavors {
+		for _, i := range e.Debian {
+			t, err := time.Parse(time.RFC3339, i.Date)
+			if err != nil {
+				return nil, fmt.Errorf("the lock's date of %s: %w", i.Suite, err)
+			}
+			if t.After(dates[i.Suite]) {
+				dates[i.Suite] = t
+			}
+		}
+	}
+	return dates, nil
+}
+
+// Epoch is the newest index date, in seconds since 1970: the time that every output carries.
+func (e Entry) Epoch() (int64, error) {
+	var newest int64
+	for _, i := range e.Debian {
+		t, err := time.Parse(time.RFC3339, i.Date)
+		if err != nil {
+			return 0, fmt.Errorf("the lock's date of %s: %w", i.Suite, err)
+		}
+		newest = max(newest, t.Unix())
+	}
+	return newest, nil
+}
+
+// Change is a package that the lock now pins otherwise.
+type Change struct {
+	Set     string `json:"set"`
+	Package string `json:"package"`
+	Before  string `json:"before,omitempty"` // version; empty for a new package
+	After   string `json:"after,omitempty"`  // empty for one that is gone
+}
+
+// String says it in one line.
+func (c Change) String() string {
+	switch {
+	case c.Before == "":
+		return fmt.Sprintf("%s: + %s %s", c.Set, c.Package, c.After)
+	case c.After == "":
+		return fmt.Sprintf("%s: - %s %s", c.Set, c.Package, c.Before)
+	}
+	return fmt.Sprintf("%s: %s %s -> %s", c.Set, c.Package, c.Before, c.After)
+}
+
+// Changes lists what a resolution has changed, by set and package.
+func Changes(r Result) []Change {
+	before := Entry{}
+	if r.Before != nil {
+		before = *r.Before
+	}
+	var all []Change
+	for _, name := range setNames(before, r.Entry) {
+		old, now := versions(before, name), versions(r.Entry, name)
+		names := slices.Concat(slices.Collect(maps.Keys(old)), slices.Collect(maps.Keys(now)))
+		slices.Sort(names)
+		for _, pkg := range slices.Compact(names) {
+			if old[pkg] != now[pkg] {
+				all = append(all, Change{Set: name, Package: pkg, Before: old[pkg], After: now[pkg]})
+			}
+		}
+	}
+	return all
+}
+
+func setNames(entries ...Entry) []string {
+	var names []string
+	for _, e := range entries {
+		for _, s := range e.Sets {
+			names = append(names, s.Name)
+		}
+	}
+	slices.Sort(names)
+	return slices.Compact(names)
+}
+
+func versions(e Entry, set string) map[string]string {
+	s, _ := e.Find(set)
+	v := map[string]string{}
+	for _, p := range s.Packages {
+		v[p.Name] = p.Version
+	}
+	return v
+}
