@@ -1,0 +1,133 @@
+package main
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"path/filepath"
+
+	"github.com/urfave/cli/v2"
+
+	"github.com/hookbuild/hookbuild/internal/artifacts"
+	"github.com/hookbuild/hookbuild/internal/artifacts/serve"
+	"github.com/hookbuild/hookbuild/internal/build"
+)
+
+func varFlag() cli.Flag {
+	return &cli.StringSliceFlag{Name: "var", Usage: "`NAME=VALUE` of a variable in the LinuxKit YAML (repeatable)"}
+}
+
+func (p *program) allCommand() *cli.Command {
+	return &cli.Command{
+		Name: "all", Usage: "build kernel, userland and initramfs, and publish them in the output directory",
+		ArgsUsage: "[FLAVOR]",
+		Description: "Example:\n" +
+			"  hookbuild all --arch x86_64\n" +
+			"  hookbuild all hook-debian-amd64",
+		Flags:  append(flavorFlags(), varFlag()),
+		Action: p.build,
+	}
+}
+
+func (p *program) linuxkitCommand() *cli.Command {
+	return &cli.Command{
+		Name: "linuxkit", Aliases: []string{"initramfs"},
+		Usage:     "build the initramfs from LinuxKit YAML, and publish it with the flavor's kernel",
+		ArgsUsage: "[FLAVOR]",
+		Description: "The first --file replaces the flavor's YAML, further ones are merged as LinuxKit merges.\n\n" +
+			"Example:\n" +
+			"  hookbuild linuxkit hook-debian-amd64 --file hook.yaml --var SITE=berlin",
+		Flags: append(flavorFlags(), varFlag(), &cli.StringSliceFlag{
+			Name: "file", Aliases: []string{"f"}, Usage: "LinuxKit YAML `FILE` (repeatable)",
+		}),
+		Action: p.build,
+	}
+}
+
+// built is the JSON result of all and linuxkit.
+type built struct {
+	PlanID   string           `json:"plan_id"`
+	Flavor   string           `json:"flavor"`
+	Kernel   string           `json:"kernel_release"`
+	Reused   bool             `json:"reused"` // nothing had changed
+	Dir      string           `json:"dir"`
+	Files    []artifacts.File `json:"files"`
+	Warnings []string         `json:"warnings,omitempty"`
+}
+
+func (p *program) build(c *cli.Context) (err error) {
+	w, err := p.workshop(c.Context, c)
+	if err != nil {
+		return err
+	}
+	defer func() { err = errors.Join(err, w.Close()) }()
+	j, err := w.job(c.Context)
+	if err != nil {
+		return err
+	}
+	res, err := w.builder.All(c.Context, j)
+	if err != nil {
+		return err
+	}
+	if text := serve.EmbeddedImagesWarning(res.Generation.Manifest); text != "" {
+		w.report.Warn(text)
+	}
+	w.report.Close()
+	return p.showBuilt(w, res)
+}
+
+func (p *program) showBuilt(w *workshop, res build.Result) error {
+	m := res.Generation.Manifest
+	dir := w.builder.Store.HookPath()
+	if w.json {
+		return p.printJSON(built{
+			PlanID: m.PlanID, Flavor: m.Plan.Flavor, Kernel: m.KernelRelease, Reused: res.Reused,
+			Dir: dir, Files: m.Files, Warnings: res.Warnings,
+		})
+	}
+	if res.Reused {
+		fmt.Fprintf(p.Stdout, "nothing has changed: %s with kernel %s\n", m.Plan.Flavor, m.KernelRelease)
+	} else {
+		fmt.Fprintf(p.Stdout, "built %s with kernel %s\n", m.Plan.Flavor, m.KernelRelease)
+	}
+	for _, f := range m.Files {
+		fmt.Fprintf(p.Stdout, "  %-36s %7.1f MiB  sha256 %s\n", filepath.Join(dir, f.Name), float64(f.Size)/(1<<20), f.SHA256)
+	}
+	fmt.Fprintf(p.Stdout, "plan %s\nnext: hookbuild boot %s, then hookbuild serve\n", m.PlanID, m.Plan.Flavor)
+	return nil
+}
+
+func (p *program) kernelCommand() *cli.Command {
+	return &cli.Command{
+		Name: "kernel", Usage: "build the kernel's container image in the engine, and print its name",
+		ArgsUsage: "[FLAVOR]",
+		Description: "Example:\n" +
+			"  hookbuild kernel hook-default-amd64",
+		Flags: flavorFlags(),
+		Action: func(c *cli.Context) (err error) {
+			w, err := p.workshop(c.Context, c)
+			if err != nil {
+				return err
+			}
+			defer func() { err = errors.Join(err, w.Close()) }()
+			return p.kernel(c.Context, w)
+		},
+	}
+}
+
+func (p *program) kernel(ctx context.Context, w *workshop) error {
+	j, err := w.job(ctx)
+	if err != nil {
+		return err
+	}
+	ref, err := w.builder.Kernel(ctx, j)
+	if err != nil {
+		return err
+	}
+	w.report.Close()
+	if w.json {
+		return p.printJSON(map[string]string{"image": ref, "flavor": j.Flavor.ID})
+	}
+	_, err = fmt.Fprintln(p.Stdout, ref)
+	return err
+}

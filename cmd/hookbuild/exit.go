@@ -1,0 +1,163 @@
+package main
+
+import (
+	"context"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"io"
+	"slices"
+	"strings"
+	"syscall"
+
+	"github.com/hookbuild/hookbuild/internal/artifacts"
+	"github.com/hookbuild/hookbuild/internal/artifacts/serve"
+	"github.com/hookbuild/hookbuild/internal/boot"
+	"github.com/hookbuild/hookbuild/internal/build"
+	"github.com/hookbuild/hookbuild/internal/config"
+	"github.com/hookbuild/hookbuild/internal/debian"
+	"github.com/hookbuild/hookbuild/internal/engine"
+	"github.com/hookbuild/hookbuild/internal/filetree"
+	"github.com/hookbuild/hookbuild/internal/initramfs"
+	"github.com/hookbuild/hookbuild/internal/resolve"
+	"github.com/hookbuild/hookbuild/internal/strictyaml"
+)
+
+// The exit codes, a contract with scripts (docs/exit-codes.md).
+const (
+	exitInternal    = 1
+	exitUsage       = 2 // wrong usage, or a wrong file of the user's
+	exitEnvironment = 3 // no engine, no disk, port taken
+	exitDownload    = 4 // a download or its verification
+	exitBuild       = 5 // a build step
+	exitCheck       = 6 // a check said no
+	exitInterrupted = 130
+)
+
+// isA says whether an error of type T is in err's tree.
+func isA[T error](err error) bool {
+	var target T
+	return errors.As(err, &target)
+}
+
+// exitCode sorts an error. What fills the disk or interrupts the run may be wrapped in anything, so it is
+// looked for first.
+func exitCode(ctx context.Context, err error) int {
+	switch {
+	case err == nil:
+		return 0
+	case ctx.Err() != nil:
+		return exitInterrupted
+	case fullDisk(err), isA[*engine.UnavailableError](err), isA[*serve.PortTakenError](err),
+		isA[*artifacts.LockedError](err), errors.Is(err, debian.ErrNoMirror),
+		errors.Is(err, syscall.EACCES), errors.Is(err, syscall.EROFS):
+		return exitEnvironment
+	case isA[*debian.FetchError](err), isA[*debian.VerifyError](err), isA[*debian.OfflineError](err):
+		return exitDownload
+	case isA[*boot.NotSeenError](err):
+		return exitCheck
+	case isA[*engine.BuildError](err):
+		return exitBuild
+	case isUsage(err):
+		return exitUsage
+	}
+	return exitInternal
+}
+
+func isUsage(err error) bool {
+	return isA[*usageError](err) || isA[strictyaml.Errors](err) || isA[*config.UsageError](err) ||
+		isA[*build.InputError](err) || isA[*resolve.LockError](err) || isA[*debian.ResolveError](err) ||
+		isA[*artifacts.HookTakenError](err) || isA[*serve.PortRefusedError](err) ||
+		isA[*filetree.ConflictError](err) || isA[*filetree.TarError](err) || isA[*initramfs.UnsupportedError](err)
+}
+
+// fullDisk also knows the engine's disk, of which only a text arrives here.
+func fullDisk(err error) bool {
+	return errors.Is(err, syscall.ENOSPC) || errors.Is(err, syscall.EDQUOT) ||
+		strings.Contains(err.Error(), "no space left on device")
+}
+
+// hint is the next step for a person, "" where there is nothing to add.
+func hint(err error) string {
+	var own interface{ Hint() string }
+	var lock *resolve.LockError
+	var fetch *debian.FetchError
+	switch {
+	case errors.As(err, &own):
+		return own.Hint()
+	case errors.As(err, &lock) && lock.Hint != "":
+		return "run " + lock.Hint
+	case fullDisk(err):
+		return "free some space (a build takes about 20 GB), or name another place with --out and --cache-dir"
+	case isA[*engine.UnavailableError](err):
+		return "start Docker, or say with DOCKER_HOST where it is; with root on Debian, make engine installs it"
+	case errors.Is(err, debian.ErrNoMirror):
+		return "name one with --debian-mirror and --debian-security-mirror; https://www.debian.org/mirror/list has them"
+	case errors.As(err, &fetch) && fetch.Name != "" && fetch.Status == 404:
+		return "the mirror has a newer version: run hookbuild lock --update"
+	case isA[*debian.OfflineError](err):
+		return "run once without --offline"
+	}
+	return ""
+}
+
+// finish says what went wrong, once, and turns it into the exit code.
+func (p *program) finish(ctx context.Context, err error) int {
+	code := exitCode(ctx, err)
+	switch {
+	case code == 0:
+		return 0
+	case code == exitInterrupted:
+		fmt.Fprintln(p.Stderr, "hookbuild: interrupted; nothing that was there before has changed")
+	default:
+		fmt.Fprintf(p.Stderr, "hookbuild: %v\n", err)
+		showTail(p.Stderr, err)
+		if h := hint(err); h != "" {
+			fmt.Fprintf(p.Stderr, "hint: %s\n", h)
+		}
+	}
+	if slices.Contains(p.Args, "--json") {
+		p.failureJSON(code, err)
+	}
+	return code
+}
+
+// showTail prints the last lines of what failed, and where all of it is.
+func showTail(w io.Writer, err error) {
+	var failed *engine.BuildError
+	if errors.As(err, &failed) && len(failed.Tail) > 0 {
+		fmt.Fprintf(w, "the last lines of %q:\n", failed.Step)
+		for _, line := range failed.Tail {
+			fmt.Fprintf(w, "  %s\n", line)
+		}
+	}
+	var unseen *boot.NotSeenError
+	if errors.As(err, &unseen) && len(unseen.Tail) > 0 {
+		fmt.Fprintln(w, "the last lines of the console:")
+		for _, line := range unseen.Tail {
+			fmt.Fprintf(w, "  %s\n", line)
+		}
+	}
+	var stage *build.StageError
+	if errors.As(err, &stage) && stage.Log != "" {
+		fmt.Fprintf(w, "the whole log: %s\n", stage.Log)
+	}
+}
+
+// failureJSON is the one document of a --json run that failed.
+func (p *program) failureJSON(code int, err error) {
+	type failure struct {
+		Code    int    `json:"code"`
+		Message string `json:"message"`
+		Hint    string `json:"hint,omitempty"`
+	}
+	p.printJSON(map[string]failure{"error": {code, err.Error(), hint(err)}})
+}
+
+func (p *program) printJSON(v any) error {
+	enc := json.NewEncoder(p.Stdout)
+	enc.SetIndent("", "  ")
+	return enc.Encode(v)
+}
+
+func isNotFound(err error) bool { return errors.Is(err, artifacts.ErrNotFound) }

@@ -1,0 +1,66 @@
+package main
+
+import (
+	"fmt"
+	"text/tabwriter"
+
+	"github.com/urfave/cli/v2"
+
+	"github.com/hookbuild/hookbuild/internal/config"
+)
+
+func (p *program) flavorsCommand() *cli.Command {
+	return &cli.Command{
+		Name: "flavors", Usage: "list the flavors, built-in ones and those of hookbuild.yaml",
+		Description: "Example:\n  hookbuild flavors",
+		Flags:       commonFlags(),
+		Action:      p.flavors,
+	}
+}
+
+// listed is a flavor as flavors prints it.
+type listed struct {
+	ID          string `json:"id"`
+	Arch        string `json:"arch"`
+	Kernel      string `json:"kernel"`
+	BuiltIn     bool   `json:"built_in"`
+	Unavailable string `json:"unavailable,omitempty"` // why it cannot be built
+}
+
+func (p *program) flavors(c *cli.Context) error {
+	if err := noMore(c, 0); err != nil {
+		return err
+	}
+	s, err := p.settings(c)
+	if err != nil {
+		return err
+	}
+	cfg, err := s.config()
+	if err != nil {
+		return err
+	}
+	all := make([]listed, 0, len(cfg.Flavors()))
+	for _, f := range cfg.Flavors() {
+		all = append(all, listed{f.ID, string(f.Arch), kernelText(f.Kernel), f.BuiltIn, f.Unavailable})
+	}
+	if s.json {
+		return p.printJSON(all)
+	}
+	w := tabwriter.NewWriter(p.Stdout, 0, 0, 2, ' ', 0)
+	fmt.Fprintln(w, "FLAVOR\tARCH\tKERNEL\t")
+	for _, f := range all {
+		note := f.Unavailable
+		if note != "" {
+			note = "not yet: " + note
+		}
+		fmt.Fprintf(w, "%s\t%s\t%s\t%s\n", f.ID, f.Arch, f.Kernel, note)
+	}
+	return w.Flush()
+}
+
+func kernelText(k config.Kernel) string {
+	if k.Method == config.MethodDebian {
+		return k.Series + ", Debian's binary"
+	}
+	return k.Series + ", compiled from " + k.Source + "'s source"
+}

@@ -1,0 +1,336 @@
+package main
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io/fs"
+	"log/slog"
+	"net/http"
+	"os"
+	"path/filepath"
+	"runtime/debug"
+	"strconv"
+	"strings"
+
+	"github.com/urfave/cli/v2"
+
+	"github.com/hookbuild/hookbuild/internal/artifacts"
+	"github.com/hookbuild/hookbuild/internal/boot"
+	"github.com/hookbuild/hookbuild/internal/build"
+	"github.com/hookbuild/hookbuild/internal/config"
+	"github.com/hookbuild/hookbuild/internal/debian"
+	"github.com/hookbuild/hookbuild/internal/engine"
+	"github.com/hookbuild/hookbuild/internal/plan"
+	"github.com/hookbuild/hookbuild/internal/resolve"
+	"github.com/hookbuild/hookbuild/kernel/configs"
+	"github.com/hookbuild/hookbuild/userland"
+)
+
+// commonFlags are the flags of every verb.
+func commonFlags() []cli.Flag {
+	return []cli.Flag{
+		&cli.StringFlag{Name: "project", Value: ".", Usage: "`DIR` with hookbuild.yaml, hookbuild.lock and your own kernel/configs and userland"},
+		&cli.StringFlag{Name: "out", Value: "out", Usage: "`DIR` for the outputs"},
+		&cli.StringFlag{Name: "cache-dir", Usage: "`DIR` for downloads (default: cache.dir of hookbuild.yaml, else hookbuild in the user's cache directory)"},
+		&cli.StringFlag{Name: "log-level", Value: "info", Usage: "`LEVEL` of what is logged: debug, info, warn or error"},
+		&cli.StringFlag{Name: "progress", Value: "auto", Usage: "how progress is shown: auto, tty, plain or json"},
+		&cli.BoolFlag{Name: "json", Usage: "print the result as one JSON document"},
+		&cli.BoolFlag{Name: "offline", Usage: "never open a network connection, except to the engine"},
+	}
+}
+
+// flavorFlags choose what to build.
+func flavorFlags() []cli.Flag {
+	return append(commonFlags(),
+		&cli.StringFlag{Name: "arch", Usage: "`ARCH` of the machines: x86_64 or aarch64 (default: the engine's)"},
+		&cli.StringFlag{Name: "debian-mirror", Usage: "base `URL` of a Debian mirror (default: debian.mirror of hookbuild.yaml, else what the host's apt uses)"},
+		&cli.StringFlag{Name: "debian-security-mirror", Usage: "base `URL` of a mirror of Debian's security archive"},
+	)
+}
+
+// settings is what the common flags say.
+type settings struct {
+	project  string
+	out      string
+	cache    string
+	progress string
+	json     bool
+	offline  bool
+	log      *slog.Logger
+}
+
+func (p *program) settings(c *cli.Context) (settings, error) {
+	s := settings{
+		project: c.String("project"), out: c.String("out"), cache: c.String("cache-dir"),
+		progress: c.String("progress"), json: c.Bool("json"), offline: c.Bool("offline"),
+	}
+	var level slog.Level
+	if err := level.UnmarshalText([]byte(c.String("log-level"))); err != nil {
+		return s, &usageError{fmt.Sprintf("--log-level %s: want debug, info, warn or error", c.String("log-level"))}
+	}
+	s.log = slog.New(slog.NewTextHandler(p.Stderr, &slog.HandlerOptions{Level: level}))
+	if info, err := os.Stat(s.project); err != nil || !info.IsDir() {
+		return s, &usageError{fmt.Sprintf("--project %s: there is no such directory", s.project)}
+	}
+	return s, nil
+}
+
+// config reads hookbuild.yaml where there is one.
+func (s settings) config() (*config.Config, error) {
+	file := filepath.Join(s.project, "hookbuild.yaml")
+	data, err := os.ReadFile(file)
+	if errors.Is(err, fs.ErrNotExist) {
+		return config.Load(file, nil)
+	}
+	if err != nil {
+		return nil, err
+	}
+	return config.Load(file, append([]byte{}, data...))
+}
+
+// cacheDir is where downloads are kept.
+func (p *program) cacheDir(s settings, cfg *config.Config) (string, error) {
+	switch {
+	case s.cache != "":
+		return s.cache, nil
+	case cfg.Cache.Dir != "":
+		return cfg.Cache.Dir, nil
+	}
+	dir, err := os.UserCacheDir()
+	if err != nil {
+		return "", &usageError{fmt.Sprintf("no place for downloads: %v; name one with --cache-dir", err)}
+	}
+	return filepath.Join(dir, "hookbuild"), nil
+}
+
+// connect reaches the engine that the Docker CLI would use.
+func (p *program) connect(ctx context.Context) (*engine.Engine, error) {
+	dir := p.Getenv("DOCKER_CONFIG")
+	if dir == "" {
+		home, err := os.UserHomeDir()
+		if err == nil {
+			dir = filepath.Join(home, ".docker")
+		}
+	}
+	current := p.Getenv("DOCKER_CONTEXT")
+	if current == "" {
+		var err error
+		if current, err = engine.CurrentContext(dir); err != nil {
+			return nil, &usageError{err.Error()}
+		}
+	}
+	return engine.Connect(ctx, engine.Options{
+		Host: p.Getenv("DOCKER_HOST"), APIVersion: p.Getenv("DOCKER_API_VERSION"),
+		CertPath: p.Getenv("DOCKER_CERT_PATH"), TLSVerify: p.Getenv("DOCKER_TLS_VERIFY") != "",
+		Context: current, ConfigDir: dir,
+	})
+}
+
+// workshop is what a verb that builds works with. Close it when done.
+type workshop struct {
+	settings
+	flavor     config.Flavor
+	engineArch plan.Arch
+	builder    *build.Builder
+	request    build.Request
+	report     *reporter
+}
+
+// Close ends the progress display and the connection to the engine.
+func (w *workshop) Close() error {
+	w.report.Close()
+	return w.builder.Engine.Close()
+}
+
+// job settles the inputs.
+func (w *workshop) job(ctx context.Context) (*build.Job, error) {
+	j, err := build.Prepare(ctx, w.request, w.builder.Packages)
+	if err == nil && j.Lock.Written {
+		w.report.Warn("wrote " + w.request.LockFile + "; commit it, so that everyone builds the same")
+	}
+	return j, err
+}
+
+// workshop puts flags, hookbuild.yaml and the engine together.
+func (p *program) workshop(ctx context.Context, c *cli.Context) (_ *workshop, err error) {
+	if err := noMore(c, 1); err != nil {
+		return nil, err
+	}
+	s, err := p.settings(c)
+	if err != nil {
+		return nil, err
+	}
+	cfg, err := s.config()
+	if err != nil {
+		return nil, err
+	}
+	arch, err := archFlag(c)
+	if err != nil {
+		return nil, err
+	}
+	w := &workshop{settings: s}
+	if w.report, err = p.reporter(s); err != nil {
+		return nil, err
+	}
+	if c.NArg() > 0 || arch != "" { // a wrong name is said before the engine is asked
+		if _, err := cfg.Select(c.Args().First(), arch, arch); err != nil {
+			return nil, err
+		}
+	}
+	e, err := p.connect(ctx)
+	if err != nil {
+		return nil, err
+	}
+	defer func() {
+		if err != nil {
+			err = errors.Join(err, e.Close())
+		}
+	}()
+	engineArch, err := plan.ParseArch(e.Arch())
+	if err != nil {
+		return nil, &usageError{"the engine: " + err.Error()}
+	}
+	w.engineArch = engineArch
+	if w.flavor, err = cfg.Select(c.Args().First(), arch, engineArch); err != nil {
+		return nil, err
+	}
+	if w.request, err = p.request(c, s, cfg, w.flavor, e.Arch()); err != nil {
+		return nil, err
+	}
+	w.builder, err = p.builder(c, s, cfg, e, w.report)
+	return w, err
+}
+
+func archFlag(c *cli.Context) (plan.Arch, error) {
+	if c.String("arch") == "" {
+		return "", nil
+	}
+	arch, err := plan.ParseArch(c.String("arch"))
+	if err != nil {
+		return "", &usageError{"--arch: " + err.Error()}
+	}
+	return arch, nil
+}
+
+func (p *program) builder(c *cli.Context, s settings, cfg *config.Config, e *engine.Engine, report *reporter) (*build.Builder, error) {
+	cache, err := p.cacheDir(s, cfg)
+	if err != nil {
+		return nil, err
+	}
+	store, err := artifacts.Open(s.out)
+	if err != nil {
+		return nil, err
+	}
+	client := &debian.Client{
+		HTTP: &http.Client{}, CacheDir: cache, Offline: s.offline,
+		Keyrings: p.Keyrings, Trusted: p.Trusted, Now: p.Now,
+		Progress: func(name string, done, total int64) { report.Count("lock", name, done, total) },
+	}
+	return &build.Builder{
+		Engine: e, Cache: cache, Store: store, Compressor: compressor(), Report: report, Now: p.Now,
+		Packages: &build.Packages{Client: client, Mirror: mirrorOf(c, cfg), Apt: os.DirFS(p.AptDir)},
+	}, nil
+}
+
+// mirrorOf is the mirror that flags and hookbuild.yaml name, flags first.
+func mirrorOf(c *cli.Context, cfg *config.Config) debian.Mirror {
+	m := debian.Mirror{Archive: cfg.Debian.Mirror, Security: cfg.Debian.SecurityMirror}
+	if v := c.String("debian-mirror"); v != "" {
+		m.Archive = v
+	}
+	if v := c.String("debian-security-mirror"); v != "" {
+		m.Security = v
+	}
+	return m
+}
+
+func (p *program) request(c *cli.Context, s settings, cfg *config.Config, f config.Flavor, hostArch string) (build.Request, error) {
+	epoch, err := p.sourceDateEpoch()
+	if err != nil {
+		return build.Request{}, err
+	}
+	vars, err := varsOf(c, cfg)
+	if err != nil {
+		return build.Request{}, err
+	}
+	project := os.DirFS(s.project)
+	return build.Request{
+		Flavor: f, HostArch: hostArch, Suite: cfg.Debian.Suite, Epoch: epoch, Vars: vars,
+		LockFile: filepath.Join(s.project, resolve.LockName),
+		LinuxKit: c.StringSlice("file"), Command: commandFor(c, f), Version: release,
+		Configs:   build.Overlay{Upper: sub(project, "kernel/configs"), Lower: configs.Files},
+		Userland:  build.Overlay{Upper: sub(project, "userland"), Lower: userland.Files},
+		BootSeeds: boot.Packages(f.Arch), Packages: userland.Packages,
+	}, nil
+}
+
+// sub is a directory of the project, which need not be there.
+func sub(project fs.FS, dir string) fs.FS {
+	s, err := fs.Sub(project, dir)
+	if err != nil { // an invalid path only
+		panic(err)
+	}
+	return s
+}
+
+// sourceDateEpoch reads https://reproducible-builds.org/specs/source-date-epoch/; 0 is not set.
+func (p *program) sourceDateEpoch() (int64, error) {
+	v := p.Getenv("SOURCE_DATE_EPOCH")
+	if v == "" {
+		return 0, nil
+	}
+	n, err := strconv.ParseInt(v, 10, 64)
+	if err != nil || n <= 0 || n > 1<<32-1 {
+		return 0, &usageError{fmt.Sprintf("SOURCE_DATE_EPOCH=%s: want seconds since 1970, 1 to %d", v, uint32(1<<32-1))}
+	}
+	return n, nil
+}
+
+// varsOf merges the variables of hookbuild.yaml and of --var, which goes before.
+func varsOf(c *cli.Context, cfg *config.Config) (map[string]string, error) {
+	vars := map[string]string{}
+	for name, value := range cfg.Vars {
+		vars[name] = value
+	}
+	for _, v := range c.StringSlice("var") {
+		name, value, ok := strings.Cut(v, "=")
+		if !ok {
+			return nil, &usageError{fmt.Sprintf("--var %s: want NAME=VALUE", v)}
+		}
+		if err := config.CheckVar(name); err != nil {
+			return nil, &usageError{fmt.Sprintf("--var %s: %v", v, err)}
+		}
+		vars[name] = value
+	}
+	return vars, nil
+}
+
+// commandFor is the command that builds the same again, given the same project.
+func commandFor(c *cli.Context, f config.Flavor) string {
+	words := []string{"hookbuild", "linuxkit", f.ID}
+	for _, file := range c.StringSlice("file") {
+		words = append(words, "-f", filepath.Base(file))
+	}
+	for _, v := range c.StringSlice("var") {
+		words = append(words, "--var", v)
+	}
+	if len(words) == 3 {
+		words[1] = "all"
+	}
+	return strings.Join(words, " ")
+}
+
+// compressor says what makes an initramfs small: another version of it may give other bytes.
+func compressor() artifacts.Compressor {
+	const module = "github.com/klauspost/pgzip"
+	z := artifacts.Compressor{Name: "gzip", Module: module}
+	if info, ok := debug.ReadBuildInfo(); ok {
+		for _, m := range info.Deps {
+			if m.Path == module {
+				z.Version = m.Version
+			}
+		}
+	}
+	return z
+}
