@@ -1,0 +1,47 @@
+# `make` lists the targets. The recipes are plain sh; what needs root says so where it is not given.
+ARCH ?= x86_64
+GOLANGCI := github.com/golangci/golangci-lint/v2/cmd/golangci-lint@v2.15.0
+
+MAKEFLAGS += --no-print-directory
+.DEFAULT_GOAL := help
+.PHONY: help hook test build engine test-tools check lint bench soak docs clean
+
+help: ## list the targets
+	@sed -n 's/^\([a-z-]*\):.*## \(.*\)/  make \1\t\2/p' Makefile | expand -t 20
+
+hook: engine ## build HookOS into out/hook; ARCH=x86_64 or aarch64
+	bin/hookbuild all --arch $(ARCH)
+
+test: check test-tools engine ## everything that CI runs
+	go test -timeout 20m $$(go list ./... | grep -v /test$$)
+	go test -timeout 85m -v -count=1 ./test
+
+build: ## bin/hookbuild, a static program
+	CGO_ENABLED=0 go build -trimpath -o bin/hookbuild ./cmd/hookbuild
+
+engine: build ## see that a Docker Engine answers; as root on Debian, install and start one
+	@.ci/engine bin/hookbuild
+
+test-tools: ## install what the tests call; needs root where something is missing
+	@.ci/test-tools
+
+check: ## gofmt and go vet
+	@unformatted=$$(gofmt -l .); \
+	if [ -n "$$unformatted" ]; then echo "not formatted, run gofmt -w:" $$unformatted >&2; exit 1; fi
+	go vet ./...
+
+lint: check ## check, and golangci-lint with .golangci.yml
+	go run $(GOLANGCI) run ./...
+
+bench: test-tools engine ## benchmarks, and the numbers of docs/benchmarks.md; takes long
+	go test -run '^$$' -bench . $$(go list ./... | grep -v /test$$)
+	go test ./test -tags bench -run Bench -v -timeout 2h
+
+soak: test-tools engine ## tests that take hours, whole kernel builds among them
+	go test ./test -tags soak -run Soak -v -timeout 3h
+
+docs: ## write docs/cli.md anew from the program's own help
+	go test ./cmd/hookbuild -run TestDocs -update
+
+clean: ## remove bin and out; the engine's images and the cache stay
+	rm -rf bin out
