@@ -52,7 +52,7 @@ type Options struct {
 	Cmdline     string // kernel command line; empty is the serial console alone
 	Append      string // comes after Cmdline
 	MemoryBytes int64  // of the guest, used in whole MiB; 0 is 2 GiB
-	CPUs        int    // of the guest; 0 is 2
+	CPUs        int    // of the guest; 0 is 2 with KVM and 1 with TCG
 
 	Expect  string           // part of a console line; empty is DefaultExpect
 	Timeout time.Duration    // from the moment all files are in the container; 0 is 10 minutes
@@ -86,7 +86,6 @@ const (
 	mib         = 1 << 20
 	minMemory   = 128 * mib
 	defMemory   = 2 << 30
-	defCPUs     = 2
 	defTimeout  = 10 * time.Minute
 	panicGrace  = 2 * time.Second // lets the rest of a panic's trace come
 	probeWithin = 10 * time.Second
@@ -104,9 +103,6 @@ func (o Options) withDefaults() Options {
 	}
 	if o.MemoryBytes == 0 {
 		o.MemoryBytes = defMemory
-	}
-	if o.CPUs == 0 {
-		o.CPUs = defCPUs
 	}
 	if o.Expect == "" {
 		o.Expect = DefaultExpect
@@ -133,7 +129,7 @@ func (o Options) Validate() error {
 	check(o.Firmware != BIOS || o.Arch != plan.AArch64, "firmware bios: aarch64 has only %s", UEFI)
 	check(o.Accel == "" || o.Accel == KVM || o.Accel == TCG, "accelerator %q: want %s or %s", o.Accel, KVM, TCG)
 	check(o.MemoryBytes >= minMemory, "guest memory of %d bytes: want at least %d", o.MemoryBytes, minMemory)
-	check(o.CPUs > 0, "%d guest CPUs: want at least 1", o.CPUs)
+	check(o.CPUs >= 0, "%d guest CPUs: want at least 1, or 0 for the default", o.CPUs)
 	check(o.Timeout > 0, "timeout %s: want more than 0", o.Timeout)
 	check(!strings.ContainsAny(o.Expect, "\r\n"), "expected text %q has a line break", o.Expect)
 	check(!strings.ContainsAny(o.CommandLine(), "\r\n\x00"), "kernel command line %q has a line break or NUL", o.CommandLine())

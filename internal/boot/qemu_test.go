@@ -6,6 +6,7 @@ import (
 	"io"
 	"os"
 	"path/filepath"
+	"slices"
 	"strings"
 	"testing"
 	"time"
@@ -130,10 +131,30 @@ func TestCommandLineWarning(t *testing.T) {
 func TestDefaults(t *testing.T) {
 	got := Options{Arch: plan.X8664}.withDefaults()
 	want := Options{
-		Arch: plan.X8664, Firmware: BIOS, Cmdline: "console=ttyS0,115200", MemoryBytes: 2 << 30, CPUs: 2,
+		Arch: plan.X8664, Firmware: BIOS, Cmdline: "console=ttyS0,115200", MemoryBytes: 2 << 30,
 		Expect: "HookOS ready", Timeout: 10 * time.Minute,
 	}
 	if diff := cmp.Diff(want, got); diff != "" {
 		t.Errorf("defaults (-want +got):\n%s", diff)
+	}
+}
+
+func TestCPUs(t *testing.T) {
+	for name, c := range map[string]struct {
+		asked int
+		accel string
+		want  string
+	}{
+		"TCG":        {0, TCG, "1"},
+		"KVM":        {0, KVM, "2"},
+		"asked, TCG": {4, TCG, "4"},
+		"asked, KVM": {4, KVM, "4"},
+	} {
+		t.Run(name, func(t *testing.T) {
+			args := Options{Arch: plan.X8664, CPUs: c.asked}.withDefaults().command(c.accel)
+			if i := slices.Index(args, "-smp"); i < 0 || args[i+1] != c.want {
+				t.Errorf("got %q, want -smp %s", args, c.want)
+			}
+		})
 	}
 }

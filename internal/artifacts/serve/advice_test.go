@@ -42,7 +42,7 @@ func TestCheckPort(t *testing.T) {
 	}
 	for _, tt := range tests {
 		t.Run(tt.listen, func(t *testing.T) {
-			refuse, warn := CheckPort(tt.listen)
+			warn, refuse := CheckPort(tt.listen)
 			if (refuse != nil) != (tt.refuse != "") || refuse != nil && !strings.Contains(refuse.Error(), tt.refuse) {
 				t.Errorf("refuse: got %v, want %q", refuse, tt.refuse)
 			}
@@ -54,12 +54,12 @@ func TestCheckPort(t *testing.T) {
 }
 
 func TestPortRefusedIsTyped(t *testing.T) {
-	err, _ := CheckPort(":7171")
+	_, err := CheckPort(":7171")
 	var refused *PortRefusedError
 	if !errors.As(err, &refused) || refused.Port != 7171 || !strings.Contains(refused.Hint(), "--force-port") {
 		t.Errorf("got %v, want a PortRefusedError of 7171", err)
 	}
-	if err, _ := CheckPort("8080"); errors.As(err, &refused) {
+	if _, err := CheckPort("8080"); errors.As(err, &refused) {
 		t.Errorf("no address: got a PortRefusedError, which --force-port would override")
 	}
 }

@@ -58,20 +58,20 @@ func warned(port int) string {
 // CheckPort says whether the server may listen there ("host:port" or ":port", the port a number or a service
 // name). refuse is a *PortRefusedError for a port that EKS Anywhere needs, or says that listen is no
 // address; warn is empty or says who may want the port too.
-func CheckPort(listen string) (refuse error, warn string) {
+func CheckPort(listen string) (warn string, refuse error) {
 	_, service, err := net.SplitHostPort(listen)
 	if err != nil {
-		return fmt.Errorf("listen address %q: %w", listen, err), ""
+		return "", fmt.Errorf("listen address %q: %w", listen, err)
 	}
 	port, err := net.LookupPort("tcp", service)
 	if err != nil {
-		return fmt.Errorf("listen address %q: %w", listen, err), ""
+		return "", fmt.Errorf("listen address %q: %w", listen, err)
 	}
 	if reason := refused(port); reason != "" {
-		return &PortRefusedError{Port: port, Reason: reason}, ""
+		return "", &PortRefusedError{Port: port, Reason: reason}
 	}
 	if user := warned(port); user != "" {
-		return nil, fmt.Sprintf("port %d may be wanted by EKS Anywhere on its admin machine: %s", port, user)
+		return fmt.Sprintf("port %d may be wanted by EKS Anywhere on its admin machine: %s", port, user), nil
 	}
-	return nil, ""
+	return "", nil
 }
