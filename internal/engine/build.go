@@ -7,6 +7,7 @@ import (
 	"net"
 	"regexp"
 	"strconv"
+	"sync"
 
 	bkclient "github.com/moby/buildkit/client"
 	"github.com/moby/buildkit/client/llb"
@@ -15,7 +16,6 @@ import (
 	gwclient "github.com/moby/buildkit/frontend/gateway/client"
 	gatewaypb "github.com/moby/buildkit/frontend/gateway/pb"
 	"github.com/tonistiigi/fsutil"
-	"golang.org/x/sync/errgroup"
 )
 
 // Build is one piece of work for the engine's BuildKit: either an LLB definition or a Dockerfile. The result
@@ -81,17 +81,14 @@ func (e *Engine) Build(ctx context.Context, b Build) error {
 	}
 	watch := newWatcher(b.Log)
 	events := make(chan *bkclient.SolveStatus)
-	var group errgroup.Group
-	group.Go(func() error {
-		watch.drain(events)
-		return nil
-	})
+	var drained sync.WaitGroup
+	drained.Go(func() { watch.drain(events) })
 	frontend := dockerfile.Build
 	if b.Definition != nil {
 		frontend = b.solve
 	}
 	_, err = c.Build(ctx, opt, "hookbuild", frontend, events)
-	group.Wait()
+	drained.Wait()
 	switch {
 	case ctx.Err() != nil:
 		return context.Cause(ctx) // BuildKit's own error does not wrap context.Canceled

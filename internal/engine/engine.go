@@ -10,6 +10,8 @@ import (
 	"net"
 	"net/http"
 	"path/filepath"
+	"slices"
+	"strings"
 	"time"
 
 	"github.com/docker/cli/cli/connhelper"
@@ -99,27 +101,36 @@ func clientOptions(o Options) ([]client.Opt, string, error) {
 		more, host, err := contextOptions(o)
 		return append(opts, more...), host, err
 	}
-	if o.CertPath != "" {
-		opts = append(opts, tlsOption(o))
-	}
 	if o.Host == "" {
 		return opts, "", nil
+	}
+	if o.CertPath != "" && overTLS(o.Host) {
+		opts = append(opts, tlsOption(tlsFiles(o.CertPath), o.TLSVerify))
 	}
 	more, err := hostOptions(o.Host)
 	return append(opts, more...), o.Host, err
 }
 
-// tlsOption reads the three files as the Docker CLI names them.
-func tlsOption(o Options) client.Opt {
+// overTLS is false for a socket and for ssh, which need no certificate and would not understand one.
+func overTLS(host string) bool {
+	return strings.HasPrefix(host, "tcp://") || strings.HasPrefix(host, "https://")
+}
+
+// tlsFiles are the three files as the Docker CLI names them.
+func tlsFiles(dir string) tlsconfig.Options {
+	return tlsconfig.Options{
+		CAFile:   filepath.Join(dir, "ca.pem"),
+		CertFile: filepath.Join(dir, "cert.pem"),
+		KeyFile:  filepath.Join(dir, "key.pem"),
+	}
+}
+
+func tlsOption(files tlsconfig.Options, verify bool) client.Opt {
 	return func(c *client.Client) error {
-		cfg, err := tlsconfig.Client(tlsconfig.Options{
-			CAFile:             filepath.Join(o.CertPath, "ca.pem"),
-			CertFile:           filepath.Join(o.CertPath, "cert.pem"),
-			KeyFile:            filepath.Join(o.CertPath, "key.pem"),
-			InsecureSkipVerify: !o.TLSVerify,
-		})
+		files.InsecureSkipVerify = !verify
+		cfg, err := tlsconfig.Client(files)
 		if err != nil {
-			return fmt.Errorf("client certificate in %s: %w", o.CertPath, err)
+			return fmt.Errorf("certificates for the engine: %w", err)
 		}
 		return client.WithHTTPClient(&http.Client{Transport: &http.Transport{TLSClientConfig: cfg}})(c)
 	}
@@ -160,14 +171,19 @@ func contextOptions(o Options) ([]client.Opt, string, error) {
 	if err != nil {
 		return nil, ep.Host, err
 	}
-	dir := s.GetStorageInfo(o.Context).TLSPath
-	files, err := s.ListTLSFiles(o.Context)
+	all, err := s.ListTLSFiles(o.Context)
 	if err != nil {
 		return nil, ep.Host, err
 	}
-	if len(files["docker"]) > 0 {
-		tls := tlsOption(Options{CertPath: filepath.Join(dir, "docker"), TLSVerify: !ep.SkipTLSVerify})
-		opts = append([]client.Opt{tls}, opts...)
+	if names := all["docker"]; len(names) > 0 && overTLS(ep.Host) {
+		files := tlsFiles(filepath.Join(s.GetStorageInfo(o.Context).TLSPath, "docker"))
+		if !slices.Contains(names, "ca.pem") {
+			files.CAFile = ""
+		}
+		if !slices.Contains(names, "cert.pem") {
+			files.CertFile, files.KeyFile = "", ""
+		}
+		opts = append([]client.Opt{tlsOption(files, !ep.SkipTLSVerify)}, opts...)
 	}
 	return opts, ep.Host, nil
 }

@@ -2,6 +2,7 @@ package engine
 
 import (
 	"context"
+	"encoding/json"
 	"errors"
 	"fmt"
 	"io"
@@ -68,10 +69,28 @@ func (e *Engine) Import(ctx context.Context, rootfs io.Reader, ref string) error
 		return fmt.Errorf("import image %s: %w", ref, err)
 	}
 	defer r.Close()
-	if _, err := io.Copy(io.Discard, r); err != nil {
+	if err := streamed(r); err != nil {
 		return fmt.Errorf("import image %s: %w", ref, err)
 	}
 	return nil
+}
+
+// streamed reads an answer that is a stream of JSON messages. An engine that has begun one reports a failure
+// inside it, with status 200.
+func streamed(r io.Reader) error {
+	for dec := json.NewDecoder(r); ; {
+		var message struct {
+			Error string `json:"error"`
+		}
+		switch err := dec.Decode(&message); {
+		case err == io.EOF:
+			return nil
+		case err != nil:
+			return err
+		case message.Error != "":
+			return errors.New(message.Error)
+		}
+	}
 }
 
 // Remove takes a name away from the engine, and the image with its last name. A missing image is no error.

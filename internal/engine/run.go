@@ -88,7 +88,7 @@ func (e *Engine) copyIn(ctx context.Context, id string, files func(*tar.Writer) 
 	}()
 	err := e.docker.CopyToContainer(ctx, id, "/", r, container.CopyToContainerOptions{})
 	r.CloseWithError(errors.Join(err, io.ErrClosedPipe))
-	if werr := <-done; werr != nil && !errors.Is(werr, io.ErrClosedPipe) {
+	if werr := <-done; werr != nil && (err == nil || !errors.Is(werr, io.ErrClosedPipe)) {
 		return fmt.Errorf("copy files into the container: %w", werr)
 	}
 	if err != nil {
@@ -103,6 +103,7 @@ func (e *Engine) start(ctx context.Context, id string, out io.Writer) (int, erro
 		return 0, fmt.Errorf("attach to the container: %w", err)
 	}
 	defer att.Close()
+	defer context.AfterFunc(ctx, att.Close)() // the hijacked connection does not know of ctx
 	copied := make(chan error, 1)
 	go func() {
 		_, err := stdcopy.StdCopy(out, out, att.Reader)
@@ -116,7 +117,9 @@ func (e *Engine) start(ctx context.Context, id string, out io.Writer) (int, erro
 	}
 	select {
 	case res := <-waiting:
-		if err := <-copied; err != nil {
+		if err := <-copied; ctx.Err() != nil {
+			return 0, context.Cause(ctx)
+		} else if err != nil {
 			return 0, fmt.Errorf("read the container's output: %w", err)
 		}
 		return int(res.StatusCode), nil

@@ -24,6 +24,7 @@ type watcher struct {
 
 type step struct {
 	name    string
+	failure string // what the builder said of a step that did not succeed
 	started bool
 	ended   bool
 	rest    []byte // a line not yet ended
@@ -41,10 +42,13 @@ func newWatcher(log func(Event)) *watcher {
 func (w *watcher) drain(events <-chan *bkclient.SolveStatus) {
 	for s := range events {
 		for _, v := range s.Vertexes {
-			w.vertex(v)
+			w.begin(v)
 		}
 		for _, l := range s.Logs {
 			w.output(l)
+		}
+		for _, v := range s.Vertexes {
+			w.end(v)
 		}
 	}
 }
@@ -58,19 +62,25 @@ func (w *watcher) step(d digest.Digest) *step {
 	return s
 }
 
-func (w *watcher) vertex(v *bkclient.Vertex) {
+func (w *watcher) begin(v *bkclient.Vertex) {
 	s := w.step(v.Digest)
 	s.name = v.Name
 	if v.Started != nil && !s.started {
 		s.started = true
 		w.log(Event{Step: s.name})
 	}
+}
+
+// end is called after the output that came with v, so that a step's last words precede its end.
+func (w *watcher) end(v *bkclient.Vertex) {
+	s := w.step(v.Digest)
 	if v.Completed == nil || s.ended {
 		return
 	}
 	s.ended = true
 	w.flush(s)
-	if v.Error != "" && (w.bad == nil || !canceled(v.Error)) {
+	s.failure = v.Error
+	if v.Error != "" && (w.bad == nil || canceled(w.bad.failure) && !canceled(v.Error)) {
 		w.bad = s
 	}
 	w.log(Event{Step: s.name, Done: true, Cached: v.Cached})
@@ -85,10 +95,13 @@ func (w *watcher) output(l *bkclient.VertexLog) {
 	for {
 		line, rest, ok := bytes.Cut(s.rest, []byte("\n"))
 		if !ok && len(s.rest) < maxLine {
-			return
+			break
 		}
 		w.line(s, string(line))
 		s.rest = rest
+	}
+	if s.ended {
+		w.flush(s)
 	}
 }
 
