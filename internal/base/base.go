@@ -14,6 +14,7 @@ import (
 	"io"
 	"slices"
 	"strings"
+	"time"
 
 	"github.com/moby/buildkit/client/llb"
 
@@ -64,6 +65,9 @@ type store interface {
 // Fetch gives the local file of each package, by SHA-256.
 type Fetch func(ctx context.Context, pkgs []debian.Package) (map[string]string, error)
 
+// cleanupTimeout bounds the removal of the unpacked image after the work was cancelled.
+const cleanupTimeout = 10 * time.Second
+
 // Ensure returns the name of the set's image, which it makes where the engine lacks it. Nothing is fetched
 // when it is there. A package script that fails is an *engine.BuildError.
 func Ensure(ctx context.Context, e store, s Set, fetch Fetch, log func(engine.Event)) (ref string, err error) {
@@ -75,11 +79,18 @@ func Ensure(ctx context.Context, e store, s Set, fetch Fetch, log func(engine.Ev
 	if err != nil {
 		return "", err
 	}
+	if log != nil { // the engine says nothing while it imports
+		log(engine.Event{Step: fmt.Sprintf("lay down %d packages", len(s.Packages))})
+	}
 	unpacked := ref + "-unpacked"
+	defer func() { // also after a failed import: the engine may have ended it all the same
+		ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), cleanupTimeout)
+		defer cancel()
+		err = errors.Join(err, e.Remove(ctx, unpacked))
+	}()
 	if err := importRootfs(ctx, e, s, files, unpacked); err != nil {
 		return "", fmt.Errorf("bootstrap Debian image %s: %w", s.Name, err)
 	}
-	defer func() { err = errors.Join(err, e.Remove(context.WithoutCancel(ctx), unpacked)) }()
 	def, err := configured(ctx, unpacked, s)
 	if err != nil {
 		return "", err
@@ -102,7 +113,7 @@ func importRootfs(ctx context.Context, e store, s Set, files map[string]string, 
 	}()
 	err := e.Import(ctx, r, ref)
 	r.CloseWithError(errors.Join(err, io.ErrClosedPipe))
-	if werr := <-done; werr != nil && !errors.Is(werr, io.ErrClosedPipe) {
+	if werr := <-done; werr != nil && (err == nil || !errors.Is(werr, io.ErrClosedPipe)) {
 		return werr // the cause; the engine only saw its input end
 	}
 	return err

@@ -2,7 +2,6 @@ package base
 
 import (
 	"archive/tar"
-	"bufio"
 	"bytes"
 	"cmp"
 	"context"
@@ -24,14 +23,14 @@ const layout = "1"
 // rootfs writes a tar of unpacked packages with the dpkg database that describes them.
 type rootfs struct {
 	tar      *tar.Writer
-	dirs     map[string]bool
+	seen     map[string]bool     // paths that are in the tar
 	status   bytes.Buffer        // /var/lib/dpkg/status
 	triggers map[string][]string // file below /var/lib/dpkg/triggers to its lines
 }
 
 // writeRootfs lays all packages into w, base-files first because it brings the symlinks of the merged /usr.
 func writeRootfs(ctx context.Context, w io.Writer, pkgs []debian.Package, files map[string]string) error {
-	r := &rootfs{tar: tar.NewWriter(w), dirs: map[string]bool{}, triggers: map[string][]string{}}
+	r := &rootfs{tar: tar.NewWriter(w), seen: map[string]bool{}, triggers: map[string][]string{}}
 	pkgs = slices.Clone(pkgs)
 	slices.SortFunc(pkgs, func(a, b debian.Package) int {
 		return cmp.Or(rank(a.Name)-rank(b.Name), cmp.Compare(a.Name, b.Name))
@@ -101,10 +100,10 @@ func (r *rootfs) contents(data io.Reader, conf map[string]bool) (sums map[string
 		}
 		name := path.Clean("/" + h.Name)
 		list = append(list, listed(name))
-		if h.Typeflag == tar.TypeDir && r.dirs[merged(name)] {
-			continue
+		if h.Typeflag == tar.TypeDir && r.seen[merged(name)] {
+			continue // a directory, or as with dpkg a symlink to one: /lib of base-files stays
 		}
-		r.dirs[merged(name)] = h.Typeflag == tar.TypeDir
+		r.seen[merged(name)] = true
 		sum, err := r.copy(h, in, name)
 		if err != nil {
 			return nil, nil, fmt.Errorf("%s: %w", h.Name, err)
@@ -130,7 +129,7 @@ func (r *rootfs) copy(h *tar.Header, body io.Reader, name string) (md5sum string
 		out.Linkname = "." + merged(path.Clean("/"+h.Linkname))
 	}
 	if h.Typeflag == tar.TypeDir {
-		out.Name += "/"
+		out.Name = strings.TrimSuffix(out.Name, "/") + "/"
 	}
 	out.Uname, out.Gname, out.Format = "", "", tar.FormatPAX
 	if err := r.tar.WriteHeader(&out); err != nil {
@@ -172,7 +171,9 @@ func (r *rootfs) register(deb *debian.Deb, list []string, sums map[string]string
 			return err
 		}
 	}
-	r.interests(name, deb.Scripts["triggers"])
+	if err := r.interests(name, deb.Scripts["triggers"]); err != nil {
+		return err
+	}
 	fmt.Fprintf(&r.status, "%s\nStatus: install ok unpacked\n", strings.TrimSpace(c.Text))
 	if len(sums) > 0 {
 		r.status.WriteString("Conffiles:\n")
@@ -193,10 +194,9 @@ func scriptMode(name string) int64 {
 }
 
 // interests notes which triggers the package waits for, as dpkg's unpack step does (deb-triggers(5)).
-func (r *rootfs) interests(pkg string, triggers []byte) {
-	s := bufio.NewScanner(bytes.NewReader(triggers))
-	for s.Scan() {
-		f := strings.Fields(s.Text())
+func (r *rootfs) interests(pkg string, triggers []byte) error {
+	for line := range strings.Lines(string(triggers)) {
+		f := strings.Fields(line)
 		if len(f) != 2 || !strings.HasPrefix(f[0], "interest") {
 			continue
 		}
@@ -208,14 +208,19 @@ func (r *rootfs) interests(pkg string, triggers []byte) {
 			r.triggers["File"] = append(r.triggers["File"], f[1]+" "+waiter)
 			continue
 		}
+		if strings.Contains(f[1], "/") { // it becomes the name of a file
+			return fmt.Errorf("%q is no trigger's name", f[1])
+		}
 		r.triggers[f[1]] = append(r.triggers[f[1]], waiter)
 	}
+	return nil
 }
 
 // database writes what dpkg keeps outside of info/.
 func (r *rootfs) database() error {
-	for name, lines := range r.triggers {
-		if err := r.file("./var/lib/dpkg/triggers/"+name, []byte(strings.Join(lines, "\n")+"\n"), 0o644); err != nil {
+	for _, name := range slices.Sorted(maps.Keys(r.triggers)) {
+		lines := strings.Join(r.triggers[name], "\n") + "\n"
+		if err := r.file("./var/lib/dpkg/triggers/"+name, []byte(lines), 0o644); err != nil {
 			return err
 		}
 	}

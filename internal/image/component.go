@@ -10,7 +10,6 @@ import (
 	"io/fs"
 	"os"
 	"path/filepath"
-	"slices"
 
 	"github.com/hookbuild/hookbuild/internal/engine"
 )
@@ -39,7 +38,7 @@ func Digest(dir fs.FS) (string, error) {
 		if err != nil {
 			return err
 		}
-		fmt.Fprintf(h, "%s %d\n", p, len(data))
+		fmt.Fprintf(h, "%q %d\n", p, len(data))
 		h.Write(data)
 		return nil
 	})
@@ -83,6 +82,9 @@ func (c Component) Ensure(ctx context.Context, e builder, tmp string, debs func(
 	if err != nil {
 		return "", err
 	}
+	if err := os.MkdirAll(tmp, 0o755); err != nil {
+		return "", err
+	}
 	dir, err := os.MkdirTemp(tmp, "component-*")
 	if err != nil {
 		return "", err
@@ -115,7 +117,8 @@ func (c Component) build(ref, dir, packages string, log func(engine.Event)) engi
 	}
 }
 
-// lay writes the directory out, since the engine takes its build context from a disk. All files get one mode.
+// lay writes the directory out, since the engine takes its build context from a disk. All files get one
+// mode, whatever the umask.
 func (c Component) lay(dir string) error {
 	if err := os.Mkdir(filepath.Join(dir, "none"), 0o755); err != nil {
 		return err
@@ -127,7 +130,7 @@ func (c Component) lay(dir string) error {
 		}
 		to := filepath.Join(root, filepath.FromSlash(p))
 		if d.IsDir() {
-			return os.MkdirAll(to, 0o755)
+			return errors.Join(os.Mkdir(to, 0o755), os.Chmod(to, 0o755))
 		}
 		return copyFile(c.Files, p, to)
 	})
@@ -144,12 +147,5 @@ func copyFile(from fs.FS, name, to string) error {
 		return err
 	}
 	_, err = io.Copy(out, in)
-	return errors.Join(err, out.Close())
-}
-
-// SortedSums is the order in which Component wants its packages.
-func SortedSums(sums []string) []string {
-	sums = slices.Clone(sums)
-	slices.Sort(sums)
-	return sums
+	return errors.Join(err, out.Chmod(0o644), out.Close())
 }

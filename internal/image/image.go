@@ -13,6 +13,7 @@ import (
 	"path/filepath"
 	"strings"
 
+	v1 "github.com/google/go-containerregistry/pkg/v1"
 	"github.com/google/go-containerregistry/pkg/v1/tarball"
 
 	"github.com/hookbuild/hookbuild/internal/engine"
@@ -105,15 +106,19 @@ func (r Reader) merge(ref string, layers []string) (*filetree.Tree, error) {
 
 // blob is the cached layer as one run of bytes whose digest is checked as it is read.
 func (r Reader) blob(diffID string) (filetree.Blob, error) {
+	digest, err := v1.NewHash(diffID)
+	if err != nil || digest.Algorithm != "sha256" {
+		return filetree.Blob{}, fmt.Errorf("layer id %q is not a sha256 digest", diffID)
+	}
+	sum, err := hex.DecodeString(digest.Hex)
+	if err != nil {
+		return filetree.Blob{}, err
+	}
 	info, err := os.Stat(r.file(diffID))
 	if err != nil {
 		return filetree.Blob{}, err
 	}
-	var sum [sha256.Size]byte
-	if n, err := hex.Decode(sum[:], []byte(strings.TrimPrefix(diffID, "sha256:"))); err != nil || n != len(sum) {
-		return filetree.Blob{}, fmt.Errorf("layer id %q is not a sha256 digest", diffID)
-	}
-	return filetree.FileRange(r.file(diffID), 0, info.Size(), sum), nil
+	return filetree.FileRange(r.file(diffID), 0, info.Size(), [sha256.Size]byte(sum)), nil
 }
 
 // spool writes the image's layers into the cache. The archive that the engine sends may name its layers only

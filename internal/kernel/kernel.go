@@ -12,7 +12,9 @@ import (
 	"encoding/json"
 	"fmt"
 	"io"
+	"maps"
 	"path/filepath"
+	"slices"
 	"strconv"
 
 	"github.com/moby/buildkit/client/llb"
@@ -47,6 +49,9 @@ type Spec struct {
 	Packages []debian.Package
 	// Defconfig is the configuration in savedefconfig form. Empty takes the packages' own binary kernel.
 	Defconfig []byte
+	// Tree names the build tree: kernels of one name compile in the same one, so that what a changed symbol
+	// does not touch is not compiled again. It has no influence on the result.
+	Tree string
 }
 
 // Ref is the name of the kernel's image; its tag is a digest of everything that enters.
@@ -90,17 +95,14 @@ func Ensure(ctx context.Context, e builder, s Spec, fetch base.Fetch, log func(e
 		Definition: def, Tag: ref, Config: s.imageConfig(), Log: log,
 		Locals: map[string]engine.Local{"debs": debs},
 	}
-	if err := e.Build(ctx, b); err != nil {
-		return "", fmt.Errorf("kernel: %w", err)
-	}
-	return ref, nil
+	return ref, e.Build(ctx, b)
 }
 
 // debsOf is the build context with just these packages. Their file names are digests, so that the engine's
 // comparison by size and time can never take one for another.
 func debsOf(files map[string]string) (engine.Local, error) {
 	var l engine.Local
-	for _, file := range files {
+	for _, file := range slices.Sorted(maps.Values(files)) {
 		dir, name := filepath.Split(file)
 		if l.Dir != "" && l.Dir != dir {
 			return l, fmt.Errorf("packages lie in %s and in %s; want one directory", l.Dir, dir)
@@ -139,11 +141,11 @@ func (s Spec) run(script, name string, debs llb.State, more ...llb.RunOption) ll
 	return llb.Image(s.Image).Run(opts...).AddMount("/out", llb.Scratch())
 }
 
-// treeID names the build tree's cache: one per source, architecture and toolchain, so that a changed symbol
-// finds its tree again and a changed compiler never does.
+// treeID names the build tree's cache: one per name, source, architecture and toolchain, so that a changed
+// symbol finds its tree again and a changed compiler never does.
 func (s Spec) treeID() string {
 	h := sha256.New()
-	fmt.Fprintf(h, "%s\n%s\n%s\n", s.Arch, s.Image, unpackScript)
+	fmt.Fprintf(h, "%s\n%s\n%s\n%s\n", s.Tree, s.Arch, s.Image, unpackScript)
 	for _, p := range s.Packages {
 		fmt.Fprintln(h, p.SHA256)
 	}
