@@ -84,6 +84,10 @@ const page = 4096
 // addFacts writes what the scripts in HookOS want to know, the size of the tree above all: the first process
 // makes the tmpfs that the tree moves to.
 func addFacts(j *Job, t *filetree.Tree) error {
+	facts := &filetree.Inode{Perm: 0o644, Data: filetree.Bytes([]byte("\n"))} // takes its page; the text comes last
+	if err := t.Add(factsFile, facts, "hookbuild"); err != nil {
+		return err
+	}
 	var bytes int64
 	seen := map[*filetree.Inode]bool{}
 	entries := t.Entries()
@@ -94,8 +98,9 @@ func addFacts(j *Job, t *filetree.Tree) error {
 		}
 	}
 	text := fmt.Sprintf("HOOKOS_VERSION=%s\nHOOKOS_FLAVOR=%s\nHOOKOS_ARCH=%s\nHOOKOS_EPOCH=%d\nHOOKOS_TREE_BYTES=%d\nHOOKOS_TREE_ENTRIES=%d\n",
-		j.Version, j.Flavor.ID, j.Flavor.Arch, j.Plan.Epoch, bytes+page, len(entries)+1)
-	return t.Add(factsFile, &filetree.Inode{Perm: 0o644, Data: filetree.Bytes([]byte(text))}, "hookbuild")
+		j.Version, j.Flavor.ID, j.Flavor.Arch, j.Plan.Epoch, bytes, len(entries))
+	facts.Data = filetree.Bytes([]byte(text))
+	return nil
 }
 
 // writeFiles writes kernel, initramfs, device trees and report.

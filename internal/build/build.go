@@ -165,6 +165,7 @@ func (b *Builder) kernel(ctx context.Context, j *Job, r *recorder, baseRef strin
 	spec := kernel.Spec{
 		Arch: j.Flavor.Arch, HostArch: b.Engine.Arch(), Epoch: j.Plan.Epoch,
 		Image: baseRef, Packages: set.Packages, Defconfig: j.Defconfig,
+		Tree: j.Flavor.Kernel.Config,
 	}
 	if len(j.Defconfig) > 0 {
 		if spec.Image, err = b.debian(ctx, j, r, stageToolchain, resolve.ToolchainSet); err != nil {

@@ -51,7 +51,8 @@ func (p *Packages) Fetch(ctx context.Context, pkgs []debian.Package, progress fu
 	return client.Fetch(ctx, m, pkgs)
 }
 
-// mirror is found once; what was given goes before what the host's apt uses.
+// mirror is found once; what was given goes before what the host's apt uses. Offline none is looked for: what
+// there is lies in the cache.
 func (p *Packages) mirror(ctx context.Context) (debian.Mirror, error) {
 	p.mu.Lock()
 	defer p.mu.Unlock()
@@ -59,6 +60,9 @@ func (p *Packages) mirror(ctx context.Context) (debian.Mirror, error) {
 		return *p.found, nil
 	}
 	m := p.Mirror
+	if p.Client.Offline {
+		return m, nil
+	}
 	if m.Archive == "" || m.Security == "" {
 		host, err := p.Client.FindMirror(ctx, p.Apt)
 		if err != nil && m.Archive == "" {

@@ -11,6 +11,7 @@ import (
 	"io/fs"
 	"os"
 	"path/filepath"
+	"regexp"
 	"slices"
 	"strings"
 
@@ -221,9 +222,15 @@ func readComponents(req Request, spec *linuxkit.Spec) ([]Component, error) {
 	return all, nil
 }
 
+// componentName is one path element that may also stand in an image's tag.
+var componentName = regexp.MustCompile(`^[A-Za-z0-9_][A-Za-z0-9_.-]{0,63}$`)
+
 func readComponent(req Request, name string) (Component, error) {
 	var c Component
-	if _, err := fs.Stat(req.Userland, name+"/Dockerfile"); err != nil || !fs.ValidPath(name) {
+	if !componentName.MatchString(name) {
+		return c, &InputError{What: fmt.Sprintf("image %s%s: %q is no name of a directory in userland", componentScheme, name, name)}
+	}
+	if _, err := fs.Stat(req.Userland, name+"/Dockerfile"); err != nil {
 		return c, &InputError{What: fmt.Sprintf("image %s%s: there is no userland/%s/Dockerfile, in the project or built in", componentScheme, name, name)}
 	}
 	dir, err := fs.Sub(req.Userland, name)

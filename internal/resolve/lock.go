@@ -67,17 +67,15 @@ func (e *LockError) Error() string { return e.File + ": " + e.What }
 // ReadLock reads the lock; a missing file is an empty lock. Unknown keys are errors, since a lock of a newer
 // hookbuild may pin what this one does not know.
 func ReadLock(file string) (*Lock, error) {
-	lock := &Lock{Schema: lockSchema, Flavors: map[string]Entry{}}
 	data, err := os.ReadFile(file)
 	if errors.Is(err, fs.ErrNotExist) {
-		return lock, nil
+		return &Lock{Schema: lockSchema, Flavors: map[string]Entry{}}, nil
 	}
 	if err != nil {
 		return nil, fmt.Errorf("read the lock: %w", err)
 	}
-	dec := json.NewDecoder(bytes.NewReader(data))
-	dec.DisallowUnknownFields()
-	if err := dec.Decode(lock); err != nil {
+	lock := &Lock{}
+	if err := decode(data, lock); err != nil {
 		return nil, &LockError{File: file, What: lineOf(data, err) + err.Error()}
 	}
 	if lock.Schema != lockSchema {
@@ -88,6 +86,16 @@ func ReadLock(file string) (*Lock, error) {
 		lock.Flavors = map[string]Entry{}
 	}
 	return lock, nil
+}
+
+// decode reads the one JSON document in data, strictly.
+func decode(data []byte, lock *Lock) error {
+	if err := json.Unmarshal(data, &json.RawMessage{}); err != nil { // the Decoder would not see what follows
+		return err
+	}
+	dec := json.NewDecoder(bytes.NewReader(data))
+	dec.DisallowUnknownFields()
+	return dec.Decode(lock)
 }
 
 // lineOf says where in the file a JSON error stands, as "line N: ".
@@ -138,6 +146,18 @@ func (e Entry) Find(name string) (Set, bool) {
 		}
 	}
 	return Set{}, false
+}
+
+// only is the entry with just the sets that are asked for: what else a lock may hold must not decide about a
+// plan.
+func (e Entry) only(requests []Request) Entry {
+	var sets []Set
+	for _, r := range requests {
+		if s, ok := e.Find(r.Name); ok {
+			sets = append(sets, s)
+		}
+	}
+	return Entry{Debian: e.Debian, Sets: sets}
 }
 
 // check says what differs between what is asked for now and what the entry was made for; empty is nothing.
@@ -203,8 +223,11 @@ func (c Change) String() string {
 	return fmt.Sprintf("%s: %s %s -> %s", c.Set, c.Package, c.Before, c.After)
 }
 
-// Changes lists what a resolution has changed, by set and package.
+// Changes lists what a resolution has changed, by set and package; nothing where the lock stays as it is.
 func Changes(r Result) []Change {
+	if !r.Written {
+		return nil
+	}
 	before := Entry{}
 	if r.Before != nil {
 		before = *r.Before

@@ -107,7 +107,7 @@ func Flavor(ctx context.Context, id string, requests []Request, o Options, m mir
 			return Result{}, &LockError{File: o.LockFile, What: "flavor " + id + " " + differs, Hint: "hookbuild lock " + id}
 		}
 		if differs == "" && !o.Update {
-			res.Entry = e
+			res.Entry = e.only(requests)
 			return res, nil
 		}
 	}
@@ -171,7 +171,7 @@ func (e Entry) Plan(in Input) (plan.Plan, error) {
 	p := plan.Plan{
 		Schema: plan.Schema, Flavor: in.Flavor.ID, Arch: in.Flavor.Arch, Epoch: in.Epoch, Recipe: in.Recipe,
 		Debian: e.Debian, LinuxKit: in.LinuxKit, Vars: in.Vars,
-		Kernel:    plan.Kernel{Method: string(in.Flavor.Kernel.Method), Series: in.Flavor.Kernel.Series, Config: in.Config},
+		Kernel:    plan.Kernel{Method: in.Flavor.Kernel.Method, Series: in.Flavor.Kernel.Series, Config: in.Config},
 		Initramfs: plan.Initramfs{Compression: in.Flavor.Initramfs.Compression, Level: in.Flavor.Initramfs.Level},
 	}
 	if p.Epoch == 0 {
