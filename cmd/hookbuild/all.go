@@ -4,12 +4,15 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"io"
 	"path/filepath"
+	"strings"
 
 	"github.com/urfave/cli/v2"
 
 	"github.com/hookbuild/hookbuild/internal/artifacts"
 	"github.com/hookbuild/hookbuild/internal/artifacts/serve"
+	"github.com/hookbuild/hookbuild/internal/boot"
 	"github.com/hookbuild/hookbuild/internal/build"
 )
 
@@ -72,6 +75,9 @@ func (p *program) build(c *cli.Context) (err error) {
 	if text := serve.EmbeddedImagesWarning(res.Generation.Manifest); text != "" {
 		w.report.Warn(text)
 	}
+	if text := boot.CommandLineWarning(res.Generation.Manifest.Cmdline, commandLineLimit(w.flavor)); text != "" {
+		w.report.Warn(text)
+	}
 	w.report.Close()
 	return p.showBuilt(w, res)
 }
@@ -85,16 +91,18 @@ func (p *program) showBuilt(w *workshop, res build.Result) error {
 			Dir: dir, Files: m.Files, Warnings: res.Warnings,
 		})
 	}
+	var text strings.Builder
 	if res.Reused {
-		fmt.Fprintf(p.Stdout, "nothing has changed: %s with kernel %s\n", m.Plan.Flavor, m.KernelRelease)
+		fmt.Fprintf(&text, "nothing has changed: %s with kernel %s\n", m.Plan.Flavor, m.KernelRelease)
 	} else {
-		fmt.Fprintf(p.Stdout, "built %s with kernel %s\n", m.Plan.Flavor, m.KernelRelease)
+		fmt.Fprintf(&text, "built %s with kernel %s\n", m.Plan.Flavor, m.KernelRelease)
 	}
 	for _, f := range m.Files {
-		fmt.Fprintf(p.Stdout, "  %-36s %7.1f MiB  sha256 %s\n", filepath.Join(dir, f.Name), float64(f.Size)/(1<<20), f.SHA256)
+		fmt.Fprintf(&text, "  %-36s %7.1f MiB  sha256 %s\n", filepath.Join(dir, f.Name), float64(f.Size)/(1<<20), f.SHA256)
 	}
-	fmt.Fprintf(p.Stdout, "plan %s\nnext: hookbuild boot %s, then hookbuild serve\n", m.PlanID, m.Plan.Flavor)
-	return nil
+	fmt.Fprintf(&text, "plan %s\nnext: hookbuild boot %s, then hookbuild serve\n", m.PlanID, m.Plan.Flavor)
+	_, err := io.WriteString(p.Stdout, text.String())
+	return err
 }
 
 func (p *program) kernelCommand() *cli.Command {

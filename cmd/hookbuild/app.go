@@ -9,6 +9,8 @@ import (
 	"time"
 
 	"github.com/urfave/cli/v2"
+
+	"github.com/hookbuild/hookbuild/internal/strictyaml"
 )
 
 // envPrefix begins the variable of every flag: --debian-mirror is HOOKBUILD_DEBIAN_MIRROR.
@@ -39,8 +41,9 @@ func run(ctx context.Context, sys system) int {
 	return p.finish(ctx, err)
 }
 
-// app describes the command line. Three habits of the library are mended here: flags may stand after FLAVOR
-// (interspersed), an empty variable is no value (dropEmptyVariables), and no exit code is its own (finish).
+// app describes the command line. Four habits of the library are mended here: flags may stand after FLAVOR
+// (interspersed), an empty variable is no value (dropEmptyVariables), no exit code is its own (finish), and a
+// comma does not split the value of a repeatable flag (in its variable there is one value a line).
 func (p *program) app() *cli.App {
 	app := &cli.App{
 		Name:  "hookbuild",
@@ -51,9 +54,10 @@ func (p *program) app() *cli.App {
 			"  hookbuild serve                # the URL for hookImagesURLPath",
 		Writer: p.Stdout, ErrWriter: p.Stderr,
 		HideVersion: true, HideHelpCommand: true, EnableBashCompletion: true, Suggest: true,
-		ExitErrHandler: func(*cli.Context, error) {},
-		OnUsageError:   onUsageError,
-		Action:         noVerb,
+		SliceFlagSeparator: "\n",
+		ExitErrHandler:     func(*cli.Context, error) {},
+		OnUsageError:       onUsageError,
+		Action:             noVerb,
 		Commands: []*cli.Command{
 			p.allCommand(), p.kernelCommand(), p.linuxkitCommand(), p.bootCommand(), p.serveCommand(),
 			p.lockCommand(), p.flavorsCommand(), p.versionCommand(), p.completionCommand(),
@@ -84,11 +88,12 @@ func noVerb(c *cli.Context) error {
 	if !c.Args().Present() {
 		return cli.ShowAppHelp(c)
 	}
-	what := fmt.Sprintf("there is no verb %q", c.Args().First())
-	if near := cli.SuggestCommand(c.App.Commands, c.Args().First()); near != "" {
-		what += "; did you mean " + strings.TrimSuffix(strings.TrimPrefix(near, "Did you mean \""), "\"?") + "?"
+	var verbs []string
+	for _, v := range c.App.Commands {
+		verbs = append(verbs, v.Names()...)
 	}
-	return &usageError{what}
+	name := c.Args().First()
+	return &usageError{fmt.Sprintf("there is no verb %q%s", name, strictyaml.DidYouMean(name, verbs))}
 }
 
 // bindVariable gives a flag its environment variable.
@@ -108,10 +113,13 @@ func bindVariable(f cli.Flag) {
 	}
 }
 
+// completionFlag is the library's; it must stay the last argument.
+const completionFlag = "--generate-bash-completion"
+
 // interspersed moves flags before the positional arguments of a verb, since the library stops looking for
-// flags at the first argument that is none. What follows "--" stays where it is.
+// flags at the first argument that is none. What follows "--" is positional.
 func interspersed(app *cli.App, args []string) []string {
-	if len(args) < 2 {
+	if len(args) < 2 || args[len(args)-1] == completionFlag {
 		return args
 	}
 	c := app.Command(args[1])
@@ -122,7 +130,7 @@ func interspersed(app *cli.App, args []string) []string {
 	for todo := args[2:]; len(todo) > 0; todo = todo[1:] {
 		arg := todo[0]
 		if arg == "--" {
-			rest = append(rest, todo...)
+			rest = append(rest, todo[1:]...)
 			break
 		}
 		if !strings.HasPrefix(arg, "-") || arg == "-" {
@@ -134,6 +142,9 @@ func interspersed(app *cli.App, args []string) []string {
 			flags = append(flags, todo[1])
 			todo = todo[1:]
 		}
+	}
+	if len(rest) > 0 {
+		rest = slices.Insert(rest, 0, "--")
 	}
 	return slices.Concat(args[:2], flags, rest)
 }

@@ -196,7 +196,7 @@ func (p *program) showBooted(w *workshop, gen artifacts.Generation, res boot.Res
 	}
 	why := ""
 	if res.Why != "" {
-		why = ", no kvm: " + res.Why
+		why = "; " + res.Why
 	}
 	_, err := fmt.Fprintf(p.Stdout, "%s\n%s came up in %.0f s (%s%s)\n", res.Line, w.flavor.ID, res.Elapsed.Seconds(), res.Accel, why)
 	return err

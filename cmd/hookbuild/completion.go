@@ -18,9 +18,9 @@ complete -o default -F _hookbuild hookbuild
 
 const zshCompletion = `#compdef hookbuild
 _hookbuild() {
-	local -a words
-	words=("${(@f)$("${words[@]:0:$CURRENT-1}" "${words[$CURRENT]}" --generate-bash-completion 2>/dev/null)}")
-	compadd -a words
+	local -a found
+	found=("${(@f)$("${words[@]:0:$CURRENT-1}" "${words[$CURRENT]}" --generate-bash-completion 2>/dev/null)}")
+	compadd -a found
 }
 compdef _hookbuild hookbuild
 `
@@ -43,11 +43,19 @@ func (p *program) completion(c *cli.Context) error {
 	if err := noMore(c, 1); err != nil {
 		return err
 	}
-	scripts := map[string]string{"bash": bashCompletion, "zsh": zshCompletion, "fish": fishCompletion}
-	script, ok := scripts[c.Args().First()]
-	if !ok {
-		return &usageError{fmt.Sprintf("completion: want bash, zsh or fish, got %q", c.Args().First())}
+	s, err := p.settings(c)
+	if err != nil {
+		return err
 	}
-	_, err := io.WriteString(p.Stdout, script)
+	shell := c.Args().First()
+	scripts := map[string]string{"bash": bashCompletion, "zsh": zshCompletion, "fish": fishCompletion}
+	script, ok := scripts[shell]
+	if !ok {
+		return &usageError{fmt.Sprintf("completion: want bash, zsh or fish, got %q", shell)}
+	}
+	if s.json {
+		return p.printJSON(map[string]string{"shell": shell, "script": script})
+	}
+	_, err = io.WriteString(p.Stdout, script)
 	return err
 }

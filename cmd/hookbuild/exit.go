@@ -6,7 +6,8 @@ import (
 	"errors"
 	"fmt"
 	"io"
-	"slices"
+	"net"
+	"strconv"
 	"strings"
 	"syscall"
 
@@ -50,7 +51,7 @@ func exitCode(ctx context.Context, err error) int {
 		return exitInterrupted
 	case fullDisk(err), isA[*engine.UnavailableError](err), isA[*serve.PortTakenError](err),
 		isA[*artifacts.LockedError](err), errors.Is(err, debian.ErrNoMirror),
-		errors.Is(err, syscall.EACCES), errors.Is(err, syscall.EROFS):
+		errors.Is(err, syscall.EACCES), errors.Is(err, syscall.EROFS), cannotListen(err):
 		return exitEnvironment
 	case isA[*debian.FetchError](err), isA[*debian.VerifyError](err), isA[*debian.OfflineError](err):
 		return exitDownload
@@ -68,7 +69,14 @@ func isUsage(err error) bool {
 	return isA[*usageError](err) || isA[strictyaml.Errors](err) || isA[*config.UsageError](err) ||
 		isA[*build.InputError](err) || isA[*resolve.LockError](err) || isA[*debian.ResolveError](err) ||
 		isA[*artifacts.HookTakenError](err) || isA[*serve.PortRefusedError](err) ||
-		isA[*filetree.ConflictError](err) || isA[*filetree.TarError](err) || isA[*initramfs.UnsupportedError](err)
+		isA[*filetree.ConflictError](err) || isA[*filetree.TarError](err) || isA[*initramfs.UnsupportedError](err) ||
+		errors.Is(err, syscall.ENOTDIR) || errors.Is(err, syscall.EISDIR) // --out, --cache-dir, hookbuild.yaml
+}
+
+// cannotListen is true where this host has not the address to listen on.
+func cannotListen(err error) bool {
+	var op *net.OpError
+	return errors.As(err, &op) && op.Op == "listen"
 }
 
 // fullDisk also knows the engine's disk, of which only a text arrives here.
@@ -116,10 +124,29 @@ func (p *program) finish(ctx context.Context, err error) int {
 			fmt.Fprintf(p.Stderr, "hint: %s\n", h)
 		}
 	}
-	if slices.Contains(p.Args, "--json") {
+	if p.wantsJSON() {
 		p.failureJSON(code, err)
 	}
 	return code
+}
+
+// wantsJSON looks at the arguments themselves: of a command line with a fault in it there are no flags.
+func (p *program) wantsJSON() bool {
+	isTrue := func(s string) bool {
+		yes, err := strconv.ParseBool(s)
+		return yes && err == nil
+	}
+	wants := isTrue(p.Getenv(envPrefix + "JSON"))
+	for _, arg := range p.Args {
+		name, value, given := strings.Cut(arg, "=")
+		switch name {
+		case "--":
+			return wants
+		case "--json", "-json":
+			wants = !given || isTrue(value)
+		}
+	}
+	return wants
 }
 
 // showTail prints the last lines of what failed, and where all of it is.
@@ -151,7 +178,9 @@ func (p *program) failureJSON(code int, err error) {
 		Message string `json:"message"`
 		Hint    string `json:"hint,omitempty"`
 	}
-	p.printJSON(map[string]failure{"error": {code, err.Error(), hint(err)}})
+	if err := p.printJSON(map[string]failure{"error": {code, err.Error(), hint(err)}}); err != nil {
+		fmt.Fprintf(p.Stderr, "hookbuild: standard output: %v\n", err)
+	}
 }
 
 func (p *program) printJSON(v any) error {

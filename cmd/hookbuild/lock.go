@@ -3,6 +3,8 @@ package main
 import (
 	"errors"
 	"fmt"
+	"io"
+	"strings"
 
 	"github.com/urfave/cli/v2"
 
@@ -39,11 +41,13 @@ func (p *program) lock(c *cli.Context) (err error) {
 	if w.json {
 		return p.printJSON(map[string]any{"flavor": j.Flavor.ID, "written": j.Lock.Written, "changes": changes})
 	}
+	var text strings.Builder
 	if len(changes) == 0 {
-		fmt.Fprintf(p.Stdout, "%s: the lock stays as it is\n", j.Flavor.ID)
+		fmt.Fprintf(&text, "%s: the lock stays as it is\n", j.Flavor.ID)
 	}
 	for _, ch := range changes {
-		fmt.Fprintln(p.Stdout, ch)
+		fmt.Fprintln(&text, ch)
 	}
-	return nil
+	_, err = io.WriteString(p.Stdout, text.String())
+	return err
 }

@@ -18,11 +18,13 @@ import (
 	"golang.org/x/term"
 )
 
-func main() {
+func main() { os.Exit(runUntilSignal(host())) }
+
+// runUntilSignal is run with a context that ends at Ctrl-C or SIGTERM.
+func runUntilSignal(sys system) int {
 	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt, syscall.SIGTERM)
-	code := run(ctx, host())
-	stop()
-	os.Exit(code)
+	defer stop()
+	return run(ctx, sys)
 }
 
 // host is the real surroundings of the program.

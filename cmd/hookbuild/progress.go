@@ -8,6 +8,7 @@ import (
 	"strings"
 	"sync"
 	"time"
+	"unicode"
 
 	"github.com/hookbuild/hookbuild/internal/engine"
 )
@@ -120,7 +121,7 @@ func (r *reporter) say(e event, line string) {
 		return
 	}
 	r.erase()
-	fmt.Fprintln(r.out, line)
+	fmt.Fprintln(r.out, printable(line))
 	r.draw()
 }
 
@@ -226,16 +227,21 @@ func (r *reporter) draw() {
 	r.drawn = len(r.stages)
 }
 
-// cut shortens a line to the terminal's width and takes control characters out, which would break the display.
+// cut makes a line printable and shortens it to the terminal's width.
 func cut(line string, width int) string {
-	clean := strings.Map(func(c rune) rune {
-		if c < ' ' || c == 0x7f {
-			return ' '
-		}
-		return c
-	}, line)
+	clean := printable(line)
 	if runes := []rune(clean); width > 0 && len(runes) >= width {
 		return string(runes[:width-1])
 	}
 	return clean
+}
+
+// printable takes control characters out of a line: what a build step prints must not move the cursor.
+func printable(line string) string {
+	return strings.Map(func(c rune) rune {
+		if unicode.IsControl(c) {
+			return ' '
+		}
+		return c
+	}, line)
 }

@@ -7,8 +7,10 @@ import (
 	"io/fs"
 	"log/slog"
 	"net/http"
+	"net/url"
 	"os"
 	"path/filepath"
+	"regexp"
 	"runtime/debug"
 	"strconv"
 	"strings"
@@ -143,11 +145,20 @@ func (w *workshop) Close() error {
 	return w.builder.Engine.Close()
 }
 
+// stageLock is the stage before those of a build: inputs are read, and resolved where the lock lacks them.
+const stageLock = "lock"
+
 // job settles the inputs.
 func (w *workshop) job(ctx context.Context) (*build.Job, error) {
+	w.report.Start(stageLock)
+	begin := w.builder.Now()
 	j, err := build.Prepare(ctx, w.request, w.builder.Packages)
+	w.report.End(stageLock, "", w.builder.Now().Sub(begin), err)
 	if err == nil && j.Lock.Written {
 		w.report.Warn("wrote " + w.request.LockFile + "; commit it, so that everyone builds the same")
+		if len(j.Entry.Debian) == 1 {
+			w.report.Warn("no mirror of Debian's security archive was at hand, so its updates are missing; name one with --debian-security-mirror, then run hookbuild lock --update")
+		}
 	}
 	return j, err
 }
@@ -173,6 +184,11 @@ func (p *program) workshop(ctx context.Context, c *cli.Context) (_ *workshop, er
 	if w.report, err = p.reporter(s); err != nil {
 		return nil, err
 	}
+	defer func() {
+		if err != nil {
+			w.report.Close()
+		}
+	}()
 	if c.NArg() > 0 || arch != "" { // a wrong name is said before the engine is asked
 		if _, err := cfg.Select(c.Args().First(), arch, arch); err != nil {
 			return nil, err
@@ -222,27 +238,40 @@ func (p *program) builder(c *cli.Context, s settings, cfg *config.Config, e *eng
 	if err != nil {
 		return nil, err
 	}
+	mirror, err := mirrorOf(c, cfg)
+	if err != nil {
+		return nil, err
+	}
 	client := &debian.Client{
 		HTTP: &http.Client{}, CacheDir: cache, Offline: s.offline,
 		Keyrings: p.Keyrings, Trusted: p.Trusted, Now: p.Now,
-		Progress: func(name string, done, total int64) { report.Count("lock", name, done, total) },
+		Progress: func(name string, done, total int64) { report.Count(stageLock, name, done, total) },
 	}
 	return &build.Builder{
 		Engine: e, Cache: cache, Store: store, Compressor: compressor(), Report: report, Now: p.Now,
-		Packages: &build.Packages{Client: client, Mirror: mirrorOf(c, cfg), Apt: os.DirFS(p.AptDir)},
+		Packages: &build.Packages{Client: client, Mirror: mirror, Apt: os.DirFS(p.AptDir)},
 	}, nil
 }
 
 // mirrorOf is the mirror that flags and hookbuild.yaml name, flags first.
-func mirrorOf(c *cli.Context, cfg *config.Config) debian.Mirror {
-	m := debian.Mirror{Archive: cfg.Debian.Mirror, Security: cfg.Debian.SecurityMirror}
-	if v := c.String("debian-mirror"); v != "" {
-		m.Archive = v
+func mirrorOf(c *cli.Context, cfg *config.Config) (debian.Mirror, error) {
+	archive, aerr := mirrorURL(c, "debian-mirror", cfg.Debian.Mirror)
+	security, serr := mirrorURL(c, "debian-security-mirror", cfg.Debian.SecurityMirror)
+	return debian.Mirror{Archive: archive, Security: security}, errors.Join(aerr, serr)
+}
+
+// mirrorURL is the flag's value, else that of hookbuild.yaml, which has been checked. A message does not repeat
+// it: there may be a password in it.
+func mirrorURL(c *cli.Context, flag, other string) (string, error) {
+	v := c.String(flag)
+	if v == "" {
+		return other, nil
 	}
-	if v := c.String("debian-security-mirror"); v != "" {
-		m.Security = v
+	u, err := url.Parse(v)
+	if err != nil || (u.Scheme != "http" && u.Scheme != "https") || u.Host == "" {
+		return "", &usageError{fmt.Sprintf("--%s: want a base URL, http://HOST/PATH or https://HOST/PATH", flag)}
 	}
-	return m
+	return v, nil
 }
 
 func (p *program) request(c *cli.Context, s settings, cfg *config.Config, f config.Flavor, hostArch string) (build.Request, error) {
@@ -318,7 +347,21 @@ func commandFor(c *cli.Context, f config.Flavor) string {
 	if len(words) == 3 {
 		words[1] = "all"
 	}
+	for i, w := range words {
+		words[i] = quoted(w)
+	}
 	return strings.Join(words, " ")
+}
+
+// plainWord is what a POSIX shell takes literally.
+var plainWord = regexp.MustCompile(`^[A-Za-z0-9_@%+=:,./-]+$`)
+
+// quoted is a word as a POSIX shell reads it.
+func quoted(word string) string {
+	if plainWord.MatchString(word) {
+		return word
+	}
+	return "'" + strings.ReplaceAll(word, "'", `'\''`) + "'"
 }
 
 // compressor says what makes an initramfs small: another version of it may give other bytes.

@@ -31,7 +31,7 @@ func (p *program) serve(c *cli.Context) error {
 		return err
 	}
 	listen := c.String("listen")
-	refuse, warn := serve.CheckPort(listen)
+	warn, refuse := serve.CheckPort(listen)
 	if refuse != nil && !(isA[*serve.PortRefusedError](refuse) && c.Bool("force-port")) {
 		if !isA[*serve.PortRefusedError](refuse) {
 			return &usageError{"--listen: " + refuse.Error()}
@@ -80,8 +80,13 @@ func (p *program) warnAbout(s settings, store *artifacts.Store) error {
 // announce prints where the server is and what to paste into the cluster's specification.
 func (p *program) announce(s settings, addr net.Addr) error {
 	url, err := serve.BaseURL(addr)
-	if err != nil {
-		return err
+	if err != nil { // a host without a route serves its own network all the same
+		s.log.Warn("put the address that machines reach this host at in the place of <host>", "err", err)
+		_, port, err := net.SplitHostPort(addr.String())
+		if err != nil {
+			return err
+		}
+		url = "http://<host>:" + port
 	}
 	snippet := serve.Snippet(url, "")
 	if s.json {

@@ -34,8 +34,8 @@ func (p *program) version(c *cli.Context) error {
 			"version": release, "revision": revision(), "go": runtime.Version(), "platform": runtime.GOOS + "/" + runtime.GOARCH,
 		})
 	}
-	fmt.Fprintf(p.Stdout, "hookbuild %s %s%s/%s %s\n", release, spaced(revision()), runtime.GOOS, runtime.GOARCH, runtime.Version())
-	return nil
+	_, err = fmt.Fprintf(p.Stdout, "hookbuild %s %s%s/%s %s\n", release, spaced(revision()), runtime.GOOS, runtime.GOARCH, runtime.Version())
+	return err
 }
 
 func spaced(s string) string {
