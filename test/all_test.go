@@ -282,13 +282,3 @@ func TestInterruptedKernelBuild(t *testing.T) {
 		t.Errorf("images left in the engine: %s", images)
 	}
 }
-
-// hookbuildImages are the names of hookbuild's images in the engine, a line each.
-func hookbuildImages(t *testing.T) string {
-	t.Helper()
-	out, err := exec.Command("docker", "images", "--format", "{{.Repository}}:{{.Tag}}", "hookbuild/*").Output()
-	if err != nil {
-		t.Fatal(err)
-	}
-	return string(out)
-}

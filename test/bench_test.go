@@ -8,7 +8,6 @@ import (
 	"encoding/json"
 	"fmt"
 	"os"
-	"os/exec"
 	"regexp"
 	"runtime"
 	"slices"
@@ -111,16 +110,6 @@ func cpuModel(t *testing.T) string {
 	return string(m[1])
 }
 
-// docker runs the Docker command line, which must succeed.
-func docker(t *testing.T, args ...string) string {
-	t.Helper()
-	out, err := exec.Command("docker", args...).CombinedOutput()
-	if err != nil {
-		t.Fatalf("docker %s: %v\n%s", strings.Join(args, " "), err, out)
-	}
-	return string(out)
-}
-
 // benchBase makes the base image anew each time; the packages are in the cache.
 func benchBase(t *testing.T) {
 	p := newProject(t)
@@ -212,36 +201,6 @@ func compareKernel(t *testing.T, name, file string, runs int) {
 	report(t, "kernel, "+name+" config: hookbuild", "", fmt.Sprintf("%.0f s", a))
 	report(t, "kernel, "+name+" config: bare make -j in the same container", "", fmt.Sprintf("%.0f s", b))
 	report(t, "kernel, "+name+" config: ratio", "1.1", fmt.Sprintf("%.2f", a/b))
-}
-
-// rememberCacheMounts returns a function that removes the build trees which came since.
-func rememberCacheMounts(t *testing.T) (forget func()) {
-	t.Helper()
-	before := cacheMounts(t)
-	return func() {
-		for _, id := range cacheMounts(t) {
-			if !slices.Contains(before, id) {
-				docker(t, "builder", "prune", "-af", "--filter", "id="+id)
-			}
-		}
-	}
-}
-
-// cacheMounts are the ids of the builder's cache mounts.
-func cacheMounts(t *testing.T) []string {
-	t.Helper()
-	var records []struct{ ID, CacheType string }
-	out := docker(t, "system", "df", "-v", "--format", "{{json .BuildCache}}")
-	if err := json.Unmarshal([]byte(out), &records); err != nil {
-		t.Fatal(err)
-	}
-	var ids []string
-	for _, r := range records {
-		if r.CacheType == "exec.cachemount" {
-			ids = append(ids, strings.TrimSuffix(r.ID, "*"))
-		}
-	}
-	return ids
 }
 
 // bareMake does with the docker command what hookbuild's kernel stage does, unpacking and installing the

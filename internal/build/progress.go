@@ -88,6 +88,9 @@ func (r *recorder) stage(ctx context.Context, name string, f work) error {
 	begin := r.now()
 	note, err := f(ctx, func(e engine.Event) { r.output(name, e) })
 	took := r.now().Sub(begin)
+	if err != nil {
+		note = "" // nothing came of it
+	}
 	log := r.ended(name, note, took, err)
 	r.to.End(name, note, took, err)
 	if err != nil {

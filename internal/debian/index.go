@@ -135,13 +135,14 @@ func (c *Client) hasSecurity(m Mirror, suite string) bool {
 func (c *Client) load(ctx context.Context, u *universe, s source, arch, component string) error {
 	dir := component + "/binary-" + arch
 	want, ok := s.release.files[dir+"/Packages.xz"]
+	index := "dists/" + s.release.Suite + "/" + dir + "/Packages.xz"
 	if !ok {
-		return fmt.Errorf("suite %s has no %s/Packages.xz", s.release.Suite, dir)
+		return &VerifyError{File: index, What: "entry in InRelease", Got: "none", Want: "size and sha256"}
 	}
 	if want.size > maxIndex {
-		return fmt.Errorf("suite %s: %s/Packages.xz of %d bytes: want at most %d", s.release.Suite, dir, want.size, int64(maxIndex))
+		return &VerifyError{File: index, What: "size", Got: bytesText(want.size), Want: "at most " + bytesText(maxIndex)}
 	}
-	name := "dists/" + s.release.Suite + "/" + dir + "/Packages.xz"
+	name := index
 	if s.release.byHash {
 		name = "dists/" + s.release.Suite + "/" + dir + "/by-hash/SHA256/" + want.sha256
 	}

@@ -224,7 +224,7 @@ func (c *Client) release(ctx context.Context, s *signers, base, suite string, no
 	}
 	rel, err := parseRelease(parts.text, raw)
 	if err != nil {
-		return nil, fmt.Errorf("%s: %w", file, err)
+		return nil, &VerifyError{File: file, What: "form", Got: err.Error(), Want: "the fields of a Debian release"}
 	}
 	if err := s.verify(file, parts, rel, c.Now()); err != nil {
 		return nil, err

@@ -2,6 +2,8 @@ package resolve
 
 import (
 	"bytes"
+	"crypto/sha256"
+	"encoding/hex"
 	"encoding/json"
 	"errors"
 	"fmt"
@@ -85,7 +87,30 @@ func ReadLock(file string) (*Lock, error) {
 	if lock.Flavors == nil {
 		lock.Flavors = map[string]Entry{}
 	}
+	if what := lock.fault(); what != "" {
+		return nil, &LockError{File: file, What: what}
+	}
 	return lock, nil
+}
+
+// fault is the first value that is not of its form, "" where all are. What else a package must be is checked
+// where it is fetched.
+func (l *Lock) fault() string {
+	for _, id := range slices.Sorted(maps.Keys(l.Flavors)) {
+		for _, i := range l.Flavors[id].Debian {
+			if _, err := time.Parse(time.RFC3339, i.Date); err != nil {
+				return fmt.Sprintf("flavor %s: date %q of %s: want RFC 3339", id, i.Date, i.Suite)
+			}
+		}
+		for _, s := range l.Flavors[id].Sets {
+			for _, p := range s.Packages {
+				if sum, err := hex.DecodeString(p.SHA256); err != nil || len(sum) != sha256.Size {
+					return fmt.Sprintf("flavor %s: sha256 %q of %s: want %d hexadecimal digits", id, p.SHA256, p.Name, 2*sha256.Size)
+				}
+			}
+		}
+	}
+	return ""
 }
 
 // decode reads the one JSON document in data, strictly.

@@ -106,6 +106,8 @@ func TestReadLock(t *testing.T) {
 		{"newer", `{"schema":2,"flavors":{}}`, "schema 2; this hookbuild knows 1"},
 		{"no schema", `{"flavors":{}}`, "schema 0"},
 		{"null", `null`, "schema 0"},
+		{"bad date", `{"schema":1,"flavors":{"x":{"debian":[{"suite":"trixie","date":"yesterday","sha256":"aa"}],"sets":[]}}}`, `date "yesterday" of trixie`},
+		{"bad digest", `{"schema":1,"flavors":{"x":{"debian":[],"sets":[{"name":"base","arch":"amd64","seeds":[],"packages":[{"name":"apt","version":"1","arch":"amd64","file":"f","sha256":"../x","size":1,"archive":"archive"}]}]}}}`, `sha256 "../x" of apt`},
 	} {
 		t.Run(c.name, func(t *testing.T) {
 			file := filepath.Join(t.TempDir(), LockName)

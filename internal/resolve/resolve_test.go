@@ -166,7 +166,7 @@ func TestFailuresLeaveTheLock(t *testing.T) {
 		{"the mirror does not answer", "", two(), down, "no mirror"},
 		{"no such package", "", []Request{{Name: "kernel", Arch: "amd64", Seeds: []string{"nonsense"}}}, nil, "packages for kernel: nonsense"},
 		{"a broken lock", "{", two(), nil, "line 1"},
-		{"a date that is none", `{"schema":1,"flavors":{"y":{"debian":[{"suite":"trixie","date":"x","sha256":"y"}],"sets":[]}}}`, two(), nil, "the lock's date of trixie"},
+		{"a date that is none", `{"schema":1,"flavors":{"y":{"debian":[{"suite":"trixie","date":"x","sha256":"y"}],"sets":[]}}}`, two(), nil, `date "x" of trixie`},
 	} {
 		t.Run(c.name, func(t *testing.T) {
 			w := newWorld(t)

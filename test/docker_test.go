@@ -1,0 +1,55 @@
+package test
+
+import (
+	"encoding/json"
+	"os/exec"
+	"slices"
+	"strings"
+	"testing"
+)
+
+// docker runs the Docker command line, which must succeed.
+func docker(t *testing.T, args ...string) string {
+	t.Helper()
+	out, err := exec.Command("docker", args...).CombinedOutput()
+	if err != nil {
+		t.Fatalf("docker %s: %v\n%s", strings.Join(args, " "), err, out)
+	}
+	return string(out)
+}
+
+// rememberCacheMounts returns a function that removes the build trees which came since.
+func rememberCacheMounts(t *testing.T) (forget func()) {
+	t.Helper()
+	before := cacheMounts(t)
+	return func() {
+		for _, id := range cacheMounts(t) {
+			if !slices.Contains(before, id) {
+				docker(t, "builder", "prune", "-af", "--filter", "id="+id)
+			}
+		}
+	}
+}
+
+// cacheMounts are the ids of the builder's cache mounts.
+func cacheMounts(t *testing.T) []string {
+	t.Helper()
+	var records []struct{ ID, CacheType string }
+	out := docker(t, "system", "df", "-v", "--format", "{{json .BuildCache}}")
+	if err := json.Unmarshal([]byte(out), &records); err != nil {
+		t.Fatal(err)
+	}
+	var ids []string
+	for _, r := range records {
+		if r.CacheType == "exec.cachemount" {
+			ids = append(ids, strings.TrimSuffix(r.ID, "*"))
+		}
+	}
+	return ids
+}
+
+// hookbuildImages are the names of hookbuild's images in the engine, a line each.
+func hookbuildImages(t *testing.T) string {
+	t.Helper()
+	return docker(t, "images", "--format", "{{.Repository}}:{{.Tag}}", "hookbuild/*")
+}
