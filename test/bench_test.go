@@ -166,7 +166,7 @@ func benchBoot(t *testing.T) {
 			t.Error("the console does not say how much memory is in use")
 			continue
 		}
-		report(t, flavor+", boot to ready (TCG, 2 CPUs, 2 GiB)", "", fmt.Sprintf("%.0f s", median(runs, func(f figure) float64 { return f.stages["boot"] })))
+		report(t, flavor+", boot to ready (TCG, 1 CPU, 2 GiB)", "", fmt.Sprintf("%.0f s", median(runs, func(f figure) float64 { return f.stages["boot"] })))
 		report(t, flavor+", memory at ready", "", string(memory[1]))
 	}
 }
