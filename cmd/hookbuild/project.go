@@ -88,7 +88,7 @@ func (s settings) config() (*config.Config, error) {
 	if err != nil {
 		return nil, err
 	}
-	return config.Load(file, append([]byte{}, data...))
+	return config.Load(file, data)
 }
 
 // cacheDir is where downloads are kept.

@@ -5,6 +5,8 @@ import (
 	"fmt"
 	"slices"
 	"strings"
+
+	"github.com/agext/levenshtein"
 )
 
 // Request says which packages to resolve.
@@ -309,7 +311,7 @@ func (u *universe) near(name string) []string {
 		if d := len(other) - len(name); d > maxEdits || -d > maxEdits {
 			continue
 		}
-		if e := edits(name, other); e <= maxEdits {
+		if e := levenshtein.Distance(name, other, nil); e <= maxEdits {
 			hits = append(hits, hit{other, e})
 		}
 	}
@@ -321,25 +323,4 @@ func (u *universe) near(name string) []string {
 		names = append(names, h.name)
 	}
 	return names
-}
-
-// edits is how many letters must be put in, taken out or changed to make b of a (Levenshtein).
-func edits(a, b string) int {
-	row := make([]int, len(b)+1)
-	for j := range row {
-		row[j] = j
-	}
-	for i := range len(a) {
-		diagonal := row[0]
-		row[0] = i + 1
-		for j := range len(b) {
-			change := diagonal
-			if a[i] != b[j] {
-				change++
-			}
-			diagonal = row[j+1]
-			row[j+1] = min(change, row[j]+1, row[j+1]+1)
-		}
-	}
-	return row[len(b)]
 }

@@ -57,15 +57,10 @@ func (r Reader) Read(ctx context.Context, ref string) (Image, error) {
 // tree merges the layers, lowest first. A layer whose cached file turns out damaged is taken from the engine
 // again, once.
 func (r Reader) tree(ctx context.Context, ref string, layers []string) (*filetree.Tree, error) {
-	if !r.cached(layers) {
-		if err := r.spool(ctx, ref, layers); err != nil {
-			return nil, err
+	if r.cached(layers) {
+		if tree, err := r.merge(ref, layers); err == nil {
+			return tree, nil
 		}
-		return r.merge(ref, layers)
-	}
-	tree, err := r.merge(ref, layers)
-	if err == nil {
-		return tree, nil
 	}
 	if err := r.spool(ctx, ref, layers); err != nil {
 		return nil, err
