@@ -3,6 +3,7 @@ package main
 import (
 	"bytes"
 	"context"
+	"encoding/json"
 	"errors"
 	"fmt"
 	"io"
@@ -21,9 +22,14 @@ import (
 	"github.com/hookbuild/hookbuild/internal/build"
 	"github.com/hookbuild/hookbuild/internal/config"
 	"github.com/hookbuild/hookbuild/internal/debian"
+	"github.com/hookbuild/hookbuild/internal/download"
 	"github.com/hookbuild/hookbuild/internal/engine"
 	"github.com/hookbuild/hookbuild/internal/filetree"
 	"github.com/hookbuild/hookbuild/internal/initramfs"
+	"github.com/hookbuild/hookbuild/internal/kconfig"
+	"github.com/hookbuild/hookbuild/internal/kernel"
+	"github.com/hookbuild/hookbuild/internal/kernelorg"
+	"github.com/hookbuild/hookbuild/internal/registry"
 	"github.com/hookbuild/hookbuild/internal/resolve"
 	"github.com/hookbuild/hookbuild/internal/strictyaml"
 )
@@ -41,6 +47,8 @@ var failures = []struct {
 	{"YAML", strictyaml.Errors{{Message: "unknown key"}}, exitUsage, ""},
 	{"flavor", &config.UsageError{Message: "unknown flavor"}, exitUsage, ""},
 	{"input", &build.InputError{What: "no such image"}, exitUsage, ""},
+	{"fragment", &kconfig.SyntaxError{File: "a.config", Faults: []kconfig.Fault{{Line: 1}}}, exitUsage, ""},
+	{"no such symbol", &symbolError{unmet: unmet("CRC77"), unknown: true}, exitUsage, "--search WORD"},
 	{"lock of other packages", &resolve.LockError{Hint: "hookbuild lock x"}, exitUsage, "run hookbuild lock x"},
 	{"unreadable lock", &resolve.LockError{What: "line 1"}, exitUsage, ""},
 	{"unknown package", &debian.ResolveError{Package: "x"}, exitUsage, ""},
@@ -63,14 +71,33 @@ var failures = []struct {
 	{"another hookbuild", &artifacts.LockedError{Dir: "out"}, exitEnvironment, "wait for it"},
 	{"no mirror", fmt.Errorf("looked everywhere: %w", debian.ErrNoMirror), exitEnvironment, "--debian-mirror"},
 
-	{"package gone", &debian.FetchError{Name: "x 1", Status: 404, Err: errors.New("404")}, exitDownload, "hookbuild lock --update"},
-	{"index gone", &debian.FetchError{Status: 404, Err: errors.New("404")}, exitDownload, ""},
-	{"mirror down", &debian.FetchError{Name: "x 1", Err: syscall.ECONNREFUSED}, exitDownload, ""},
-	{"altered", &debian.VerifyError{}, exitDownload, ""},
-	{"offline", &debian.OfflineError{Name: "x"}, exitDownload, "without --offline"},
+	{"package gone", &download.FetchError{Name: "x 1", Status: 404, Err: errors.New("404")}, exitDownload, "hookbuild lock --update"},
+	{"index gone", &download.FetchError{Status: 404, Err: errors.New("404")}, exitDownload, ""},
+	{"mirror down", &download.FetchError{Name: "x 1", Err: syscall.ECONNREFUSED}, exitDownload, ""},
+	{"altered", &download.VerifyError{}, exitDownload, ""},
+	{"offline", &download.OfflineError{Name: "x"}, exitDownload, "without --offline"},
+	{"kernel.org down", &download.FetchError{URL: kernelorg.DefaultMirror + "/v6.x/sha256sums.asc", Err: errors.New("no such host")},
+		exitDownload, "--kernel-mirror"},
+	{"keys of kernel.org", &download.FetchError{URL: kernelorg.DefaultWKD + "/hu/x", Status: 404, Err: errors.New("404")}, exitDownload, "--keyring"},
+	{"a mirror of kernel.org down", &download.FetchError{URL: "https://mirror.example/pub", Err: errors.New("no such host")}, exitDownload, ""},
+	{"registry down", &registry.Error{Op: "push", Err: errors.New("refused")}, exitDownload, ""},
+	{"registry refuses", &registry.AuthError{Ref: "registry.example/kernel:x"}, exitDownload, "docker login registry.example"},
+	{"no such image", &registry.NotFoundError{}, exitDownload, ""},
+	{"registry, offline", &registry.OfflineError{}, exitDownload, "without --offline"},
 
 	{"build step", &engine.BuildError{Step: "make", Err: errors.New("exit code 2")}, exitBuild, ""},
+	{"compiler", &kernel.Error{First: []string{"a.c:1: error: no"}, Err: &engine.BuildError{}}, exitBuild, ""},
+	{"symbol in a build", &build.UnmetError{Unmet: unmet("BE2NET")}, exitBuild, "--search WORD"},
+	{"Kconfig itself", &kernel.ConfigError{ExitCode: 1}, exitBuild, ""},
 	{"boot", &boot.NotSeenError{Expect: "ready"}, exitCheck, ""},
+	{"symbol", &symbolError{unmet: unmet("BE2NET"), file: "kernel/configs/x"}, exitCheck, "--search WORD"},
+	{"nothing found", &notFoundError{"no symbol"}, exitCheck, ""},
+}
+
+// unmet is a symbol that was asked for as m and is n.
+func unmet(name string) []kconfig.Unmet {
+	line := kconfig.Line{Symbol: kconfig.Symbol{Name: name, Value: "m"}, Origin: kconfig.Origin{File: "a.config", Line: 3}}
+	return []kconfig.Unmet{{Line: line, Got: "n", Why: "depends on PCI, which is n"}}
 }
 
 func TestExitCodeAndHint(t *testing.T) {
@@ -128,6 +155,10 @@ func TestFinish(t *testing.T) {
 	step := &build.StageError{Stage: "kernel", Log: "out/logs/kernel.log", Err: &engine.BuildError{
 		Step: "compile", ExitCode: 2, Tail: []string{"a.c:1: error", "make: *** [a.o] Error 1"}, Err: errors.New("exit code: 2"),
 	}}
+	compiler := &build.StageError{Stage: "kernel", Log: "out/logs/kernel.log", Err: &kernel.Error{
+		First: []string{"a.c:1:2: error: no", "  1 | x"}, Err: step.Err,
+	}}
+	symbol := &symbolError{unmet: unmet("BE2NET"), file: "kernel/configs/generic"}
 	unseen := &boot.NotSeenError{Expect: "ready", Reason: "the guest's kernel panicked", Tail: []string{"Kernel panic"}}
 	for _, tc := range []struct {
 		name string
@@ -137,9 +168,15 @@ func TestFinish(t *testing.T) {
 		{"no log", errors.New("a surprise"), "hookbuild: a surprise\n"},
 		{"tail and log", step, "hookbuild: " + step.Error() + "\nthe last lines of \"compile\":\n  a.c:1: error\n" +
 			"  make: *** [a.o] Error 1\nthe whole log: out/logs/kernel.log\n"},
+		{"first error and log", compiler, "hookbuild: kernel: a.c:1:2: error: no\nthe first error:\n  a.c:1:2: error: no\n    1 | x\n" +
+			"the whole log: out/logs/kernel.log\n"},
+		{"symbol", symbol, "hookbuild: a.config:3: CONFIG_BE2NET=m: got n: depends on PCI, which is n\n" +
+			"kernel/configs/generic stays as it was\nhint: " + hint(symbol) + "\n"},
+		{"symbol that was only looked at", &symbolError{unmet: symbol.unmet},
+			"hookbuild: a.config:3: CONFIG_BE2NET=m: got n: depends on PCI, which is n\nhint: " + hint(symbol) + "\n"},
 		{"console", unseen, "hookbuild: " + unseen.Error() + "\nthe last lines of the console:\n  Kernel panic\n"},
-		{"hint", &debian.OfflineError{Name: "x"},
-			"hookbuild: " + (&debian.OfflineError{Name: "x"}).Error() + "\nhint: run once without --offline\n"},
+		{"hint", &download.OfflineError{Name: "x"},
+			"hookbuild: " + (&download.OfflineError{Name: "x"}).Error() + "\nhint: run once without --offline\n"},
 	} {
 		t.Run(tc.name, func(t *testing.T) {
 			var stdout, stderr bytes.Buffer
@@ -147,6 +184,28 @@ func TestFinish(t *testing.T) {
 			p.finish(t.Context(), tc.err)
 			if diff := cmp.Diff(tc.want, stderr.String()); diff != "" || stdout.Len() > 0 {
 				t.Errorf("standard error (-want +got):\n%s\nstandard output: %q", diff, stdout.String())
+			}
+		})
+	}
+}
+
+// Scripts need not take a message apart to learn which symbol it was.
+func TestFailureNamesSymbols(t *testing.T) {
+	for name, err := range map[string]error{
+		"kernel-config": &symbolError{unmet: unmet("BE2NET")},
+		"build":         &build.StageError{Stage: "configuration", Err: &build.UnmetError{Unmet: unmet("BE2NET")}},
+	} {
+		t.Run(name, func(t *testing.T) {
+			var stdout bytes.Buffer
+			p := &program{testSystem(&stdout, io.Discard, "all", "--json")}
+			p.finish(t.Context(), err)
+			var got struct{ Error struct{ Symbols []refused } }
+			if err := json.Unmarshal(stdout.Bytes(), &got); err != nil {
+				t.Fatal(err)
+			}
+			want := []refused{{Name: "BE2NET", Want: "m", Got: "n", Why: "depends on PCI, which is n", Where: "a.config:3"}}
+			if diff := cmp.Diff(want, got.Error.Symbols); diff != "" {
+				t.Errorf("-want +got:\n%s", diff)
 			}
 		})
 	}

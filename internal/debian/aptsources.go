@@ -10,6 +10,8 @@ import (
 	"slices"
 	"strings"
 	"time"
+
+	"github.com/hookbuild/hookbuild/internal/download"
 )
 
 // ErrNoMirror says that no Debian mirror was found; the error around it says what was tried.
@@ -118,10 +120,10 @@ func deb822Sources(text []byte) []AptSource {
 // FindMirror looks through an apt configuration directory (os.DirFS("/etc/apt"), or that of an image) for a
 // Debian mirror: the first source whose InRelease says Origin and Label "Debian", and the first that says
 // "Debian-Security". Nothing is verified here: Index does that, with suites of its own. Security is empty
-// where there is none. No mirror is ErrNoMirror; offline it is an *OfflineError.
+// where there is none. No mirror is ErrNoMirror; offline it is an *download.OfflineError.
 func (c *Client) FindMirror(ctx context.Context, apt fs.FS) (Mirror, error) {
 	if c.Offline {
-		return Mirror{}, &OfflineError{Name: "the address of a Debian mirror"}
+		return Mirror{}, &download.OfflineError{Name: "the address of a Debian mirror"}
 	}
 	sources, err := AptSources(apt)
 	if err != nil {
@@ -156,21 +158,21 @@ func (c *Client) FindMirror(ctx context.Context, apt fs.FS) (Mirror, error) {
 func (c *Client) probe(ctx context.Context, s AptSource) (label string, err error) {
 	ctx, cancel := context.WithTimeout(ctx, probeLimit)
 	defer cancel()
-	address, err := fileURL(s.URL, "dists/"+s.Suite+"/InRelease")
+	address, err := download.FileURL(s.URL, "dists/"+s.Suite+"/InRelease")
 	if err != nil {
 		return "", err
 	}
-	raw, err := c.getAll(ctx, address, maxInRelease)
+	raw, err := c.downloads().Bytes(ctx, address, maxInRelease)
 	if err != nil {
 		return "", err
 	}
-	parts, err := splitSigned(redacted(address), raw)
+	parts, err := splitSigned(download.Redacted(address), raw)
 	if err != nil {
 		return "", err
 	}
-	p, err := oneParagraph(parts.text)
+	p, err := oneParagraph(parts.Text)
 	if err != nil {
-		return "", fmt.Errorf("%s: %w", redacted(address), err)
+		return "", fmt.Errorf("%s: %w", download.Redacted(address), err)
 	}
 	if p["origin"] != "Debian" {
 		return "", nil

@@ -10,6 +10,8 @@ import (
 	"path"
 	"strconv"
 	"strings"
+
+	"github.com/hookbuild/hookbuild/internal/decompress"
 )
 
 const (
@@ -44,7 +46,7 @@ type section struct {
 }
 
 // OpenDeb reads the control part of a package (deb(5), format 2.0). The file should have been verified; what
-// a hostile one can take is bounded by maxControl and maxWindow.
+// a hostile one can take is bounded by maxControl and by package decompress.
 func OpenDeb(file string) (*Deb, error) {
 	f, err := os.Open(file)
 	if err != nil {
@@ -68,7 +70,7 @@ func (d *Deb) Data() (io.ReadCloser, error) {
 	if err != nil {
 		return nil, err
 	}
-	r, err := decompress(io.NewSectionReader(f, d.data.offset, d.data.size), d.data.suffix(), d.Path+": data.tar", maxData)
+	r, err := decompress.NewReader(io.NewSectionReader(f, d.data.offset, d.data.size), d.data.suffix(), d.Path+": data.tar", maxData)
 	if err != nil {
 		f.Close()
 		return nil, fmt.Errorf("%s: %s: %w", d.Path, d.data.name, err)
@@ -171,7 +173,7 @@ func noEOF(err error) error {
 
 // readControl reads control.tar whole.
 func (d *Deb) readControl(f *os.File, control section) error {
-	r, err := decompress(io.NewSectionReader(f, control.offset, control.size), control.suffix(), d.Path+": control.tar", maxControl)
+	r, err := decompress.NewReader(io.NewSectionReader(f, control.offset, control.size), control.suffix(), d.Path+": control.tar", maxControl)
 	if err != nil {
 		return err
 	}

@@ -91,7 +91,7 @@ func TestOpenDebLikeDpkg(t *testing.T) {
 // bigDictionary changes the dictionary size in the first block header of an xz stream to 4 GiB - 1.
 func bigDictionary(t *testing.T, stream []byte) []byte {
 	t.Helper()
-	at := bytes.Index(stream, []byte{xzLZMA2, 1})
+	at := bytes.Index(stream, []byte{0x21, 1})
 	if at < 0 {
 		t.Fatal("no LZMA2 filter in the stream")
 	}

@@ -9,9 +9,10 @@ import (
 	"errors"
 	"fmt"
 	"net/http"
-	"net/url"
-	"strings"
+	"strconv"
 	"time"
+
+	"github.com/hookbuild/hookbuild/internal/download"
 )
 
 // The two archives that a Package may come from.
@@ -30,7 +31,7 @@ type Mirror struct {
 type Client struct {
 	HTTP     *http.Client     // nil is http.DefaultClient; a redirect from https to http is refused in any case
 	CacheDir string           // made when missing; may be shared with other processes and deleted at any time
-	Offline  bool             // open no connection: what is not in the cache is an *OfflineError
+	Offline  bool             // open no connection: what is not in the cache is a *download.OfflineError
 	Keyrings []string         // OpenPGP keyring files of the host, armored or not; a missing one is passed over
 	Trusted  []string         // fingerprints of the primary keys that may sign; nil is ArchiveFingerprints()
 	Now      func() time.Time // required by Index: what keys and indexes must be valid at
@@ -41,89 +42,44 @@ type Client struct {
 	Progress func(name string, done, total int64)
 }
 
-// FetchError says that a mirror did not deliver a file: no connection, a broken one, or a status other than 200.
-type FetchError struct {
-	Name   string // the package that the file belongs to, with its version; empty for an index
-	URL    string // without a password
-	Status int    // the HTTP status; 0 where it did not come to one
-	Err    error
-}
-
-// Error names the package, where there is one, and the URL.
-func (e *FetchError) Error() string {
-	if e.Name == "" {
-		return fmt.Sprintf("fetching %s: %v", e.URL, e.Err)
-	}
-	return fmt.Sprintf("fetching package %s from %s: %v", e.Name, e.URL, e.Err)
-}
-
-// Unwrap returns the cause.
-func (e *FetchError) Unwrap() error { return e.Err }
-
-// VerifyError says that a file came and was refused: a digest, a size, a signature or a date is not as it
-// must be. Nothing of the file is kept.
-type VerifyError struct {
-	File      string // a URL, a path, or what the file is
-	What      string // what was compared: "sha256", "size", "signature", "date" …
-	Got, Want string
-}
-
-// Error names the file, what was compared, and both values.
-func (e *VerifyError) Error() string {
-	return fmt.Sprintf("%s: wrong %s: got %s, want %s", e.File, e.What, e.Got, e.Want)
-}
-
-// OfflineError says that something is not in the cache and may not be fetched.
-type OfflineError struct {
-	Name string
-}
-
-// Error names what is missing.
-func (e *OfflineError) Error() string {
-	return fmt.Sprintf("%s is not in the cache, and connections are not allowed (offline)", e.Name)
-}
-
 // securitySuite is the name of a suite's security updates.
 func securitySuite(suite string) string { return suite + "-security" }
 
-// fileURL returns the address of a file below a base URL. The name is taken literally, as pool names are.
-func fileURL(base, name string) (string, error) {
-	u, err := url.Parse(strings.TrimRight(base, "/"))
-	if err != nil {
-		return "", fmt.Errorf("malformed URL of a mirror: %w", errors.Unwrap(err)) // url.Error shows the password
-	}
-	if (u.Scheme != "http" && u.Scheme != "https") || u.Host == "" {
-		return "", fmt.Errorf("mirror %q: want an http or https base URL", u.Redacted())
-	}
-	u.Path, u.RawPath = u.Path+"/"+name, ""
-	return u.String(), nil
+// downloads is what fetches for c.
+func (c *Client) downloads() *download.Client {
+	return &download.Client{HTTP: c.HTTP, Offline: c.Offline, Stall: c.Stall}
 }
 
-// redacted returns a URL as it may stand in a message.
-func redacted(rawURL string) string {
-	u, err := url.Parse(rawURL)
-	if err != nil {
-		return "a malformed URL"
-	}
-	return u.Redacted()
+// content is what a file must be.
+type content struct {
+	size   int64
+	sha256 string // lower-case hex
 }
 
-// errStalled is the cause of a cancelled request whose mirror fell silent.
-var errStalled = errors.New("the mirror sends nothing")
-
-// watch returns a context that is cancelled when touch is not called for the client's stall time. The
-// caller calls stop when done.
-func (c *Client) watch(ctx context.Context) (watched context.Context, touch func(), stop func()) {
-	limit := c.Stall
-	if limit == 0 {
-		limit = time.Minute
-	}
-	watched, cancel := context.WithCancelCause(ctx)
-	timer := time.AfterFunc(limit, func() { cancel(errStalled) })
-	touch = func() { timer.Reset(limit) }
-	stop = func() {
-		timer.Stop()
-		cancel(nil)
-	}
-	return watched, touch, stop
+// wanted is one file to bring into the cache.
+type wanted struct {
+	base  string // of the mirror; not looked at for what is in the cache
+	file  string // below it
+	name  string // for messages
+	pkg   bool   // whether name is a package
+	want  content
+	dest  string
+	moved func(n int64)
 }
+
+// ensure sees to it that w.dest holds what it must.
+func (c *Client) ensure(ctx context.Context, w wanted) error {
+	address, badURL := download.FileURL(w.base, w.file)
+	from := c.downloads()
+	from.Offline = from.Offline || badURL != nil
+	err := from.File(ctx, download.File{
+		URL: address, Name: w.name, Package: w.pkg, Dest: w.dest, SHA256: w.want.sha256, Size: w.want.size, Moved: w.moved,
+	})
+	var missing *download.OfflineError
+	if errors.As(err, &missing) && !c.Offline {
+		return fmt.Errorf("%s: %w", w.name, badURL)
+	}
+	return err
+}
+
+func bytesText(n int64) string { return strconv.FormatInt(n, 10) + " bytes" }

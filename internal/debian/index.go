@@ -14,6 +14,9 @@ import (
 	"time"
 
 	"github.com/ProtonMail/go-crypto/openpgp"
+
+	"github.com/hookbuild/hookbuild/internal/decompress"
+	"github.com/hookbuild/hookbuild/internal/download"
 )
 
 // How long a Packages file may be, in bytes, compressed and not; trixie's main has 10 MB and 57 MB.
@@ -62,8 +65,8 @@ func (req IndexRequest) validate() error {
 }
 
 // Index fetches and verifies the indexes of a suite and of its security suite. Offline it reads, and verifies,
-// what the last Index left in the cache; the mirror may then be empty. Errors: *FetchError,
-// *VerifyError, *OfflineError, or of the file system.
+// what the last Index left in the cache; the mirror may then be empty. Errors: *download.FetchError,
+// *download.VerifyError, *download.OfflineError, or of the file system.
 func (c *Client) Index(ctx context.Context, m Mirror, req IndexRequest) (*Index, error) {
 	if err := req.validate(); err != nil {
 		return nil, err
@@ -89,7 +92,7 @@ func (c *Client) Index(ctx context.Context, m Mirror, req IndexRequest) (*Index,
 		x.byArch[arch] = u
 	}
 	for _, s := range sources {
-		if err := writeFile(c.keptRelease(s.release.Suite), bytes.NewReader(s.release.raw)); err != nil {
+		if err := download.WriteFile(c.keptRelease(s.release.Suite), bytes.NewReader(s.release.raw)); err != nil {
 			return nil, err
 		}
 	}
@@ -137,17 +140,17 @@ func (c *Client) load(ctx context.Context, u *universe, s source, arch, componen
 	want, ok := s.release.files[dir+"/Packages.xz"]
 	index := "dists/" + s.release.Suite + "/" + dir + "/Packages.xz"
 	if !ok {
-		return &VerifyError{File: index, What: "entry in InRelease", Got: "none", Want: "size and sha256"}
+		return &download.VerifyError{File: index, What: "entry in InRelease", Got: "none", Want: "size and sha256"}
 	}
 	if want.size > maxIndex {
-		return &VerifyError{File: index, What: "size", Got: bytesText(want.size), Want: "at most " + bytesText(maxIndex)}
+		return &download.VerifyError{File: index, What: "size", Got: bytesText(want.size), Want: "at most " + bytesText(maxIndex)}
 	}
 	name := index
 	if s.release.byHash {
 		name = "dists/" + s.release.Suite + "/" + dir + "/by-hash/SHA256/" + want.sha256
 	}
 	title := "index of " + s.release.Suite + " " + component + " " + arch
-	d := download{base: s.base, file: name, name: title, want: want, dest: filepath.Join(c.CacheDir, "indexes", want.sha256+".xz")}
+	d := wanted{base: s.base, file: name, name: title, want: want, dest: filepath.Join(c.CacheDir, "indexes", want.sha256+".xz")}
 	d.moved = newMeter(c.Progress, title, want.size).add
 	if err := c.ensure(ctx, d); err != nil {
 		return err
@@ -165,7 +168,7 @@ func loadFile(file string, u *universe, archive, arch string) error {
 		return err
 	}
 	defer f.Close()
-	r, err := decompress(f, ".xz", file, maxPackages)
+	r, err := decompress.NewReader(f, ".xz", file, maxPackages)
 	if err != nil {
 		return err
 	}

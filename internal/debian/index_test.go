@@ -14,6 +14,8 @@ import (
 
 	"github.com/ProtonMail/go-crypto/openpgp"
 	"github.com/google/go-cmp/cmp"
+
+	"github.com/hookbuild/hookbuild/internal/download"
 )
 
 func TestIndex(t *testing.T) {
@@ -193,7 +195,7 @@ func TestIndexRefuses(t *testing.T) {
 			test.change(w)
 			w.publish()
 			_, err := w.client.Index(t.Context(), w.mirror, w.req)
-			var ve *VerifyError
+			var ve *download.VerifyError
 			if !errors.As(err, &ve) {
 				t.Fatalf("got %v, want a VerifyError", err)
 			}
@@ -226,7 +228,7 @@ func TestIndexFetchErrors(t *testing.T) {
 			w.serve = test.serve
 			w.publish()
 			_, err := w.client.Index(t.Context(), w.mirror, w.req)
-			var fe *FetchError
+			var fe *download.FetchError
 			if !errors.As(err, &fe) || fe.Status != test.status || !strings.Contains(err.Error(), test.text) {
 				t.Fatalf("got %v, want a FetchError with status %d and %q", err, test.status, test.text)
 			}
@@ -261,7 +263,7 @@ func TestIndexNoConnection(t *testing.T) {
 	gone := httptest.NewServer(nil)
 	gone.Close()
 	_, err := w.client.Index(t.Context(), Mirror{Archive: gone.URL}, w.req)
-	var fe *FetchError
+	var fe *download.FetchError
 	if !errors.As(err, &fe) || fe.Status != 0 {
 		t.Errorf("got %v, want a FetchError without status", err)
 	}
@@ -294,7 +296,7 @@ func TestRedirects(t *testing.T) {
 	w.asked()
 	os.RemoveAll(w.client.CacheDir)
 	_, err := w.client.Index(t.Context(), Mirror{Archive: secret.URL + "/debian"}, w.req)
-	var fe *FetchError
+	var fe *download.FetchError
 	if !errors.As(err, &fe) || !strings.Contains(err.Error(), "redirect from https to http refused") {
 		t.Errorf("https to http: got %v", err)
 	}
@@ -318,7 +320,7 @@ func TestKeysFromMirror(t *testing.T) {
 	w.publish()
 
 	_, err := w.client.Index(t.Context(), w.mirror, w.req)
-	var ve *VerifyError
+	var ve *download.VerifyError
 	if !errors.As(err, &ve) || ve.What != "signature" {
 		t.Fatalf("signed by a key of the package that is not trusted: got %v", err)
 	}
@@ -352,7 +354,7 @@ func TestIndexOffline(t *testing.T) {
 	w.publish()
 	w.client.Offline = true
 	_, err := w.client.Index(t.Context(), w.mirror, w.req)
-	var oe *OfflineError
+	var oe *download.OfflineError
 	if !errors.As(err, &oe) || oe.Name != "the index of trixie" {
 		t.Errorf("nothing in the cache: got %v, want an OfflineError", err)
 	}

@@ -3,19 +3,17 @@ package debian
 import (
 	"bytes"
 	"context"
-	"crypto"
 	"errors"
-	"fmt"
 	"io"
 	"os"
 	"path"
 	"path/filepath"
 	"slices"
-	"strings"
-	"time"
 
 	"github.com/ProtonMail/go-crypto/openpgp"
-	"github.com/ProtonMail/go-crypto/openpgp/packet"
+
+	"github.com/hookbuild/hookbuild/internal/download"
+	"github.com/hookbuild/hookbuild/internal/pgp"
 )
 
 // ArchiveFingerprints returns the fingerprints of the keys that sign Debian 12 and 13, as published at
@@ -37,24 +35,13 @@ const (
 	keyringPackage = "debian-archive-keyring"
 )
 
-// errUnknownSigner says that none of the keys at hand made any of the signatures.
-var errUnknownSigner = errors.New("no signature is by a key that is trusted")
-
-// trusted returns those keys whose primary fingerprint the client trusts. Everything else in a keyring
-// counts for nothing, so that a keyring may come from anywhere.
+// trusted returns those keys whose primary fingerprint the client trusts.
 func (c *Client) trusted(keys openpgp.EntityList) openpgp.EntityList {
 	fingerprints := c.Trusted
 	if fingerprints == nil {
 		fingerprints = ArchiveFingerprints()
 	}
-	var kept openpgp.EntityList
-	for _, k := range keys {
-		got := fmt.Sprintf("%X", k.PrimaryKey.Fingerprint)
-		if slices.ContainsFunc(fingerprints, func(f string) bool { return strings.EqualFold(f, got) }) {
-			kept = append(kept, k)
-		}
-	}
-	return kept
+	return pgp.Trusted(keys, fingerprints...)
 }
 
 // keptKeys is where keys that a mirror's keyring package brought are kept for the next time.
@@ -72,22 +59,9 @@ func (c *Client) localKeys() (openpgp.EntityList, error) {
 		if err != nil {
 			return nil, err
 		}
-		keys = append(keys, c.trusted(parseKeyring(data))...)
+		keys = append(keys, c.trusted(pgp.Keys(data))...)
 	}
 	return keys, nil
-}
-
-// parseKeyring reads a keyring in either form; what it cannot read is left out.
-func parseKeyring(data []byte) openpgp.EntityList {
-	read := openpgp.ReadKeyRing
-	if bytes.HasPrefix(data, []byte("-----BEGIN PGP")) {
-		read = openpgp.ReadArmoredKeyRing
-	}
-	keys, err := read(bytes.NewReader(data))
-	if err != nil {
-		return nil
-	}
-	return keys
 }
 
 // mirrorKeys gets the trusted keys out of the mirror's own keyring package, which is found through an index
@@ -148,7 +122,7 @@ func (c *Client) keysFromDeb(file string) (keys openpgp.EntityList, err error) {
 		if err != nil {
 			return err
 		}
-		for _, k := range c.trusted(parseKeyring(ring)) {
+		for _, k := range c.trusted(pgp.Keys(ring)) {
 			if len(keys.KeysById(k.PrimaryKey.KeyId)) == 0 {
 				keys = append(keys, k)
 			}
@@ -164,58 +138,5 @@ func (c *Client) keepKeys(keys openpgp.EntityList) error {
 			return err
 		}
 	}
-	return writeFile(c.keptKeys(), &out)
-}
-
-// checkSignatures wants one good signature over signed by one of keys, valid at now. Each signature is
-// looked at on its own, because a release carries several and an expired key's may stand first.
-func checkSignatures(keys openpgp.EntityList, signed []byte, signatures io.Reader, now time.Time) error {
-	result := errUnknownSigner
-	packets := packet.NewOpaqueReader(signatures)
-	for {
-		p, err := packets.Next()
-		if err == io.EOF {
-			return result
-		}
-		if err != nil {
-			return err
-		}
-		err = checkSignature(keys, signed, p, now)
-		if err == nil {
-			return nil
-		}
-		if errors.Is(result, errUnknownSigner) {
-			result = err
-		}
-	}
-}
-
-// clockSkew is how far the clock of this machine may lag behind the archive's.
-const clockSkew = 24 * time.Hour
-
-func checkSignature(keys openpgp.EntityList, signed []byte, p *packet.OpaquePacket, now time.Time) error {
-	var raw bytes.Buffer
-	if err := p.Serialize(&raw); err != nil {
-		return err
-	}
-	parsed, err := p.Parse()
-	if err != nil {
-		return err
-	}
-	sig, ok := parsed.(*packet.Signature)
-	if !ok {
-		return fmt.Errorf("%T among the signatures", parsed)
-	}
-	if !slices.Contains([]crypto.Hash{crypto.SHA256, crypto.SHA384, crypto.SHA512}, sig.Hash) {
-		return fmt.Errorf("signature over a weak digest, %v", sig.Hash)
-	}
-	if ahead := sig.CreationTime.Sub(now); ahead > 0 && ahead < clockSkew {
-		now = sig.CreationTime
-	}
-	if sig.IssuerKeyId == nil || len(keys.KeysById(*sig.IssuerKeyId)) == 0 {
-		return errUnknownSigner
-	}
-	config := &packet.Config{Time: func() time.Time { return now }}
-	_, err = openpgp.CheckDetachedSignature(keys, bytes.NewReader(signed), &raw, config)
-	return err
+	return download.WriteFile(c.keptKeys(), &out)
 }

@@ -8,6 +8,8 @@ import (
 	"sync"
 
 	"golang.org/x/sync/errgroup"
+
+	"github.com/hookbuild/hookbuild/internal/download"
 )
 
 // maxDeb is how long a package file may be, in bytes. The longest in trixie has 1.5 GB.
@@ -33,7 +35,7 @@ func (p Package) validate() error {
 	switch {
 	case p.Name == "" || p.Version == "":
 		return fmt.Errorf("package %q %q: name or version is missing", p.Name, p.Version)
-	case !isSHA256(p.SHA256):
+	case !download.IsSHA256(p.SHA256):
 		return fmt.Errorf("package %s: %q is not a sha256", p.Name, p.SHA256)
 	case p.Size <= 0 || p.Size > maxDeb:
 		return fmt.Errorf("package %s: a size of %d bytes: want 1 to %d", p.Name, p.Size, int64(maxDeb))
@@ -47,11 +49,11 @@ func (p Package) validate() error {
 
 // Fetch brings packages into the cache and returns their files by SHA-256. It needs no index, so a lock is
 // enough. What is in the cache is hashed again, and fetched again when it is not right. Errors:
-// *FetchError with the package's name, *VerifyError, *OfflineError, or of the file system; files that
+// *download.FetchError with the package's name, *download.VerifyError, *download.OfflineError, or of the file system; files that
 // were right stay in the cache.
 func (c *Client) Fetch(ctx context.Context, m Mirror, packages []Package) (map[string]string, error) {
 	files := map[string]string{}
-	var downloads []download
+	var downloads []wanted
 	var total int64
 	for _, p := range packages {
 		if _, ok := files[p.SHA256]; ok {
@@ -78,11 +80,11 @@ func (c *Client) Fetch(ctx context.Context, m Mirror, packages []Package) (map[s
 	return files, nil
 }
 
-func (c *Client) packageDownload(m Mirror, p Package) (download, error) {
+func (c *Client) packageDownload(m Mirror, p Package) (wanted, error) {
 	if err := p.validate(); err != nil {
-		return download{}, err
+		return wanted{}, err
 	}
-	d := download{
+	d := wanted{
 		base: m.Archive,
 		file: p.Filename,
 		name: p.Name + " " + p.Version,

@@ -6,13 +6,14 @@ import (
 	"fmt"
 	"net/http"
 	"os"
-	"path/filepath"
 	"slices"
 	"strings"
 	"syscall"
 	"testing"
 
 	"github.com/google/go-cmp/cmp"
+
+	"github.com/hookbuild/hookbuild/internal/download"
 )
 
 // locked resolves both packages, sends them through JSON as a lock file would, and forgets the requests.
@@ -106,13 +107,13 @@ func TestFetchRefuses(t *testing.T) {
 		want   []string // in the message
 		typ    any
 	}{
-		"altered":                    {change: flip, want: []string{"hello_1.0_amd64.deb", "sha256"}, typ: new(*VerifyError)},
-		"truncated":                  {change: cut, want: []string{"hello_1.0_amd64.deb", "size"}, typ: new(*VerifyError)},
-		"too long":                   {change: lengthen, want: []string{"hello_1.0_amd64.deb", "size"}, typ: new(*VerifyError)},
-		"truncated, length not said": {change: cut, serve: chunked, want: []string{"hello_1.0_amd64.deb", "size"}, typ: new(*VerifyError)},
-		"too long, length not said":  {change: lengthen, serve: chunked, want: []string{"size: got more"}, typ: new(*VerifyError)},
-		"gone":                       {change: func([]byte) []byte { return nil }, want: []string{"package hello 1.0", "404"}, typ: new(*FetchError)},
-		"broken off":                 {serve: brokenOffDeb, want: []string{"package hello 1.0", "unexpected EOF"}, typ: new(*FetchError)},
+		"altered":                    {change: flip, want: []string{"hello_1.0_amd64.deb", "sha256"}, typ: new(*download.VerifyError)},
+		"truncated":                  {change: cut, want: []string{"hello_1.0_amd64.deb", "size"}, typ: new(*download.VerifyError)},
+		"too long":                   {change: lengthen, want: []string{"hello_1.0_amd64.deb", "size"}, typ: new(*download.VerifyError)},
+		"truncated, length not said": {change: cut, serve: chunked, want: []string{"hello_1.0_amd64.deb", "size"}, typ: new(*download.VerifyError)},
+		"too long, length not said":  {change: lengthen, serve: chunked, want: []string{"size: got more"}, typ: new(*download.VerifyError)},
+		"gone":                       {change: func([]byte) []byte { return nil }, want: []string{"package hello 1.0", "404"}, typ: new(*download.FetchError)},
+		"broken off":                 {serve: brokenOffDeb, want: []string{"package hello 1.0", "unexpected EOF"}, typ: new(*download.FetchError)},
 	}
 	for name, test := range tests {
 		t.Run(name, func(t *testing.T) {
@@ -183,7 +184,7 @@ func TestFetchFullDisk(t *testing.T) {
 		}
 	})
 	_, err := w.client.Fetch(t.Context(), w.mirror, packages)
-	var fe *FetchError
+	var fe *download.FetchError
 	if !errors.Is(err, syscall.ENOSPC) || errors.As(err, &fe) {
 		t.Errorf("got %v, want ENOSPC and no FetchError", err)
 	}
@@ -204,7 +205,7 @@ func TestFetchOffline(t *testing.T) {
 		t.Errorf("what is in the cache: %v", err)
 	}
 	_, err := w.client.Fetch(t.Context(), Mirror{}, packages)
-	var oe *OfflineError
+	var oe *download.OfflineError
 	if want := "hello 1.0 is not in the cache, and connections are not allowed (offline)"; !errors.As(err, &oe) || err.Error() != want {
 		t.Errorf("what is not: got %v, want an OfflineError %q", err, want)
 	}
@@ -267,22 +268,6 @@ func TestPasswordsStayOutOfMessages(t *testing.T) {
 		_, err := w.client.Fetch(t.Context(), Mirror{Archive: base}, packages)
 		if err == nil || strings.Contains(err.Error(), "hunter2") {
 			t.Errorf("%s: got %v", base, err)
-		}
-	}
-}
-
-func TestNamesInThePoolAreLiteral(t *testing.T) {
-	for _, name := range []string{"pool/g++_1%3a2~rc+b1.deb", "pool/a b.deb"} {
-		got, err := fileURL("http://mirror.example/debian/", name)
-		if err != nil {
-			t.Fatal(err)
-		}
-		req, err := http.NewRequest(http.MethodGet, got, nil)
-		if err != nil {
-			t.Fatal(err)
-		}
-		if want := filepath.Join("/debian", name); req.URL.Path != want {
-			t.Errorf("got path %s of %s, want %s", req.URL.Path, got, want)
 		}
 	}
 }

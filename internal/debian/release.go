@@ -15,7 +15,9 @@ import (
 	"time"
 
 	"github.com/ProtonMail/go-crypto/openpgp"
-	"github.com/ProtonMail/go-crypto/openpgp/clearsign"
+
+	"github.com/hookbuild/hookbuild/internal/download"
+	"github.com/hookbuild/hookbuild/internal/pgp"
 )
 
 // maxInRelease is how long an InRelease file may be, in bytes; trixie's is 170 kB.
@@ -33,34 +35,13 @@ type Release struct {
 	byHash bool
 }
 
-// signedText is an InRelease file taken apart; nothing of it is verified.
-type signedText struct {
-	text       []byte // what to read
-	signed     []byte // what the signatures are over
-	signatures []byte
-}
-
-// splitSigned takes a clear-signed file apart (https://www.rfc-editor.org/rfc/rfc9580#section-7). Text
-// outside the signed block is refused: it could be taken for part of the release.
-func splitSigned(file string, raw []byte) (signedText, error) {
-	fail := func(got string) (signedText, error) {
-		return signedText{}, &VerifyError{File: file, What: "signature", Got: got, Want: "one clear-signed text and nothing else"}
-	}
-	block, rest := clearsign.Decode(raw)
-	if block == nil {
-		return fail("no clear-signed text")
-	}
-	if !bytes.HasPrefix(raw, []byte("-----BEGIN PGP SIGNED MESSAGE-----")) {
-		return fail("text before the signed block")
-	}
-	if len(rest) > 0 {
-		return fail("text after the signed block")
-	}
-	signatures, err := io.ReadAll(block.ArmoredSignature.Body)
+// splitSigned takes an InRelease file apart.
+func splitSigned(file string, raw []byte) (pgp.ClearSigned, error) {
+	parts, err := pgp.Split(raw)
 	if err != nil {
-		return fail(err.Error())
+		return parts, &download.VerifyError{File: file, What: "signature", Got: err.Error(), Want: "one clear-signed text and nothing else"}
 	}
-	return signedText{text: block.Plaintext, signed: block.Bytes, signatures: signatures}, nil
+	return parts, nil
 }
 
 // parseRelease reads the fields of a release; whether they are right is for others to say.
@@ -114,7 +95,7 @@ func parseFiles(field string) (map[string]content, error) {
 			return nil, fmt.Errorf("sha256: %q is not digest, size and path", line)
 		}
 		size, err := strconv.ParseInt(f[1], 10, 64)
-		if err != nil || size < 0 || !isSHA256(f[0]) {
+		if err != nil || size < 0 || !download.IsSHA256(f[0]) {
 			return nil, fmt.Errorf("sha256: %q is not digest, size and path", line)
 		}
 		files[f[2]] = content{size: size, sha256: f[0]}
@@ -122,23 +103,18 @@ func parseFiles(field string) (map[string]content, error) {
 	return files, nil
 }
 
-// isSHA256 reports whether s is a digest in lower-case hex, and so can safely name a file.
-func isSHA256(s string) bool {
-	return len(s) == 2*sha256.Size && strings.Trim(s, "0123456789abcdef") == ""
-}
-
 // check compares a release with what was asked for and with the clock.
 func (r *Release) check(file, suite string, notBefore, now time.Time) error {
 	stamp := func(t time.Time) string { return t.UTC().Format(time.RFC3339) }
 	switch {
 	case r.Suite != suite:
-		return &VerifyError{File: file, What: "codename", Got: strconv.Quote(r.Suite), Want: suite}
-	case r.Date.After(now.Add(clockSkew)):
-		return &VerifyError{File: file, What: "date", Got: stamp(r.Date), Want: "at most a day after now, " + stamp(now)}
+		return &download.VerifyError{File: file, What: "codename", Got: strconv.Quote(r.Suite), Want: suite}
+	case r.Date.After(now.Add(pgp.ClockSkew)):
+		return &download.VerifyError{File: file, What: "date", Got: stamp(r.Date), Want: "at most a day after now, " + stamp(now)}
 	case !r.ValidUntil.IsZero() && r.ValidUntil.Before(now):
-		return &VerifyError{File: file, What: "valid-until", Got: stamp(r.ValidUntil), Want: "a time after now, " + stamp(now)}
+		return &download.VerifyError{File: file, What: "valid-until", Got: stamp(r.ValidUntil), Want: "a time after now, " + stamp(now)}
 	case r.Date.Before(notBefore):
-		return &VerifyError{File: file, What: "date", Got: stamp(r.Date), Want: stamp(notBefore) + " or later"}
+		return &download.VerifyError{File: file, What: "date", Got: stamp(r.Date), Want: stamp(notBefore) + " or later"}
 	}
 	return nil
 }
@@ -154,35 +130,17 @@ func (c *Client) inRelease(ctx context.Context, base, suite string) (file string
 		file = c.keptRelease(suite)
 		raw, err = os.ReadFile(file)
 		if errors.Is(err, os.ErrNotExist) {
-			err = &OfflineError{Name: "the index of " + suite}
+			err = &download.OfflineError{Name: "the index of " + suite}
 		}
 		return file, raw, err
 	}
-	address, err := fileURL(base, "dists/"+suite+"/InRelease")
+	address, err := download.FileURL(base, "dists/"+suite+"/InRelease")
 	if err != nil {
 		return "", nil, err
 	}
-	file = redacted(address)
-	for range attempts {
-		if raw, err = c.getAll(ctx, address, maxInRelease); err == nil || !worthRetrying(ctx, err) {
-			break
-		}
-	}
+	file = download.Redacted(address)
+	raw, err = c.downloads().Bytes(ctx, address, maxInRelease)
 	return file, raw, err
-}
-
-// getAll returns what is at a URL, which must not be longer than limit.
-func (c *Client) getAll(ctx context.Context, address string, limit int64) ([]byte, error) {
-	body, _, err := c.get(ctx, address, "")
-	if err != nil {
-		return nil, err
-	}
-	defer body.Close()
-	data, err := io.ReadAll(io.LimitReader(body, limit+1))
-	if err == nil && int64(len(data)) > limit {
-		err = &VerifyError{File: redacted(address), What: "size", Got: "more", Want: "at most " + bytesText(limit)}
-	}
-	return data, err
 }
 
 // signers is the keys that one Index works with. A mirror is asked for its keyring at most once, and only
@@ -195,19 +153,20 @@ type signers struct {
 
 // verify wants a good signature over parts, which came from file. rel is what parts say, and may be used to
 // find more keys only.
-func (s *signers) verify(file string, parts signedText, rel *Release, now time.Time) error {
-	err := checkSignatures(s.keys, parts.signed, bytes.NewReader(parts.signatures), now)
-	if errors.Is(err, errUnknownSigner) && !s.asked {
+func (s *signers) verify(file string, parts pgp.ClearSigned, rel *Release, now time.Time) error {
+	signed := func() io.Reader { return bytes.NewReader(parts.Signed) }
+	_, err := pgp.Check(s.keys, signed, parts.Signatures, now)
+	if errors.Is(err, pgp.ErrUnknownSigner) && !s.asked {
 		s.asked = true
 		more, ferr := s.fromMirror(rel)
 		if ferr != nil {
 			return fmt.Errorf("getting the archive's keys from the mirror: %w", ferr)
 		}
 		s.keys = append(s.keys, more...)
-		err = checkSignatures(s.keys, parts.signed, bytes.NewReader(parts.signatures), now)
+		_, err = pgp.Check(s.keys, signed, parts.Signatures, now)
 	}
 	if err != nil {
-		return &VerifyError{File: file, What: "signature", Got: err.Error(), Want: "a good one by a key of the Debian archive"}
+		return &download.VerifyError{File: file, What: "signature", Got: err.Error(), Want: "a good one by a key of the Debian archive"}
 	}
 	return nil
 }
@@ -222,9 +181,9 @@ func (c *Client) release(ctx context.Context, s *signers, base, suite string, no
 	if err != nil {
 		return nil, err
 	}
-	rel, err := parseRelease(parts.text, raw)
+	rel, err := parseRelease(parts.Text, raw)
 	if err != nil {
-		return nil, &VerifyError{File: file, What: "form", Got: err.Error(), Want: "the fields of a Debian release"}
+		return nil, &download.VerifyError{File: file, What: "form", Got: err.Error(), Want: "the fields of a Debian release"}
 	}
 	if err := s.verify(file, parts, rel, c.Now()); err != nil {
 		return nil, err

@@ -1,4 +1,6 @@
-package debian
+// Package decompress reads gzip (https://www.rfc-editor.org/rfc/rfc1952), xz (https://tukaani.org/xz/xz-file-format.txt)
+// and zstd (https://www.rfc-editor.org/rfc/rfc8878) from outside, with bounds on what a stream may make of itself.
+package decompress
 
 import (
 	"bufio"
@@ -10,14 +12,16 @@ import (
 	"github.com/klauspost/compress/zstd"
 	"github.com/ulikunitz/xz"
 	"github.com/ulikunitz/xz/lzma"
+
+	"github.com/hookbuild/hookbuild/internal/download"
 )
 
 // maxWindow is the largest dictionary that a stream may ask for, in bytes: what xz -9 and zstd -19 use, doubled.
 const maxWindow = 128 << 20
 
-// decompress returns what the stream r, compressed as the suffix says ("", ".gz", ".xz" or ".zst"), holds. More
-// than limit bytes are a *VerifyError that names file. The caller closes it, and r.
-func decompress(r io.Reader, suffix, file string, limit int64) (io.ReadCloser, error) {
+// NewReader returns what the stream r, compressed as the suffix says ("", ".gz", ".xz" or ".zst"), holds. More
+// than limit bytes are a *download.VerifyError that names file. The caller closes it, and r.
+func NewReader(r io.Reader, suffix, file string, limit int64) (io.ReadCloser, error) {
 	buffered := bufio.NewReaderSize(r, 64<<10)
 	limited := func(r io.Reader) io.Reader { return &limiter{r: r, file: file, left: limit, limit: limit} }
 	switch suffix {
@@ -58,7 +62,9 @@ type limiter struct {
 func (l *limiter) Read(p []byte) (int, error) {
 	n, err := l.r.Read(p)
 	if l.left -= int64(n); l.left < 0 {
-		return 0, &VerifyError{File: l.file, What: "uncompressed size", Got: "more", Want: "at most " + bytesText(l.limit)}
+		return 0, &download.VerifyError{
+			File: l.file, What: "uncompressed size", Got: "more", Want: fmt.Sprintf("at most %d bytes", l.limit),
+		}
 	}
 	return n, err
 }
