@@ -1,6 +1,7 @@
 package configs
 
 import (
+	"cmp"
 	"fmt"
 	"io/fs"
 	"regexp"
@@ -9,16 +10,40 @@ import (
 	"testing"
 )
 
-// promised returns the lines of a final .config that keeps all promises for an architecture.
-func promised(t *testing.T, arch string) []string {
+// generics are the kernels that have a generic config for both architectures.
+var generics = []string{"6.6", "6.12"}
+
+var arches = []string{"x86_64", "aarch64"}
+
+// eachGeneric runs a test for every generic config.
+func eachGeneric(t *testing.T, test func(t *testing.T, series, arch string)) {
+	t.Helper()
+	for _, series := range generics {
+		for _, arch := range arches {
+			t.Run(series+" "+arch, func(t *testing.T) { test(t, series, arch) })
+		}
+	}
+}
+
+func wanted(t *testing.T, p promise, series, arch string) string {
+	t.Helper()
+	of, err := parseSeries(series)
+	if err != nil {
+		t.Fatal(err)
+	}
+	want, err := p.want(of, arch)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return want
+}
+
+// promised returns the lines of a final .config that keeps all promises for a series and an architecture.
+func promised(t *testing.T, series, arch string) []string {
 	t.Helper()
 	var lines []string
 	for _, p := range readPromises(t) {
-		want, err := p.want(arch)
-		if err != nil {
-			t.Fatal(err)
-		}
-		switch want {
+		switch want := wanted(t, p, series, arch); want {
 		case anyValue:
 		case "n":
 			lines = append(lines, "# CONFIG_"+p.symbol+" is not set")
@@ -47,6 +72,7 @@ func TestMissing(t *testing.T) {
 		name, arch string
 		from, to   string // a line of the config that keeps all promises, and what stands there instead
 		want       []Mismatch
+		series     string // 6.12 where it is empty
 	}{
 		{name: "all kept", arch: "x86_64"},
 		{name: "all kept on arm64", arch: "aarch64"},
@@ -67,9 +93,16 @@ func TestMissing(t *testing.T) {
 		{name: "not of this architecture", arch: "aarch64", from: "CONFIG_ICE=m", to: "CONFIG_ICE=m\nCONFIG_FCOE_FNIC=y"},
 		{name: "in the order of the list", arch: "x86_64", from: "CONFIG_ICE=m", to: "CONFIG_TTY=n",
 			want: []Mismatch{{"TTY", "y", "n"}, {"ICE", "m", "n"}}},
+		{name: "in its first series", arch: "x86_64", series: "6.7", from: "CONFIG_IDPF=m", to: "",
+			want: []Mismatch{{"IDPF", "m", "n"}}},
+		{name: "in a later series", arch: "x86_64", series: "7.0", from: "CONFIG_IDPF=m", to: "",
+			want: []Mismatch{{"IDPF", "m", "n"}}},
+		{name: "all kept in an older series", arch: "aarch64", series: "6.6"},
+		{name: "not promised in an older series", arch: "x86_64", series: "6.6", from: "CONFIG_ICE=m", to: "CONFIG_ICE=m\nCONFIG_IDPF=y"},
 	} {
 		t.Run(tc.name, func(t *testing.T) {
-			lines := promised(t, tc.arch)
+			series := cmp.Or(tc.series, "6.12")
+			lines := promised(t, series, tc.arch)
 			if tc.from != "" {
 				at := slices.Index(lines, tc.from)
 				if at < 0 {
@@ -77,7 +110,7 @@ func TestMissing(t *testing.T) {
 				}
 				lines[at] = tc.to
 			}
-			got, err := Missing([]byte(strings.Join(lines, "\n")+"\n"), tc.arch)
+			got, err := Missing([]byte(strings.Join(lines, "\n")+"\n"), series, tc.arch)
 			if err != nil {
 				t.Fatal(err)
 			}
@@ -89,7 +122,7 @@ func TestMissing(t *testing.T) {
 }
 
 func TestMissingOfNothing(t *testing.T) {
-	got, err := Missing(nil, "x86_64")
+	got, err := Missing(nil, "6.12", "x86_64")
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -104,9 +137,32 @@ func TestMissingOfNothing(t *testing.T) {
 	}
 }
 
-func TestMissingUnknownArch(t *testing.T) {
-	if got, err := Missing(nil, "amd64"); err == nil {
-		t.Errorf("got %d mismatches for amd64, want an error: the list is kept by the name of uname -m", len(got))
+func TestMissingRefuses(t *testing.T) {
+	for _, tc := range []struct{ name, series, arch, wantErr string }{
+		{"Go's name of an architecture", "6.12", "amd64", `architecture "amd64": want x86_64 or aarch64`},
+		{"point release", "6.12.7", "x86_64", `kernel series "6.12.7", want the form 6.12`},
+		{"major alone", "6", "x86_64", `kernel series "6", want the form 6.12`},
+		{"config's name", "6.12.y", "x86_64", `kernel series "6.12.y", want the form 6.12`},
+		{"negative", "6.-1", "x86_64", `kernel series "6.-1", want the form 6.12`},
+	} {
+		t.Run(tc.name, func(t *testing.T) {
+			got, err := Missing(nil, tc.series, tc.arch)
+			if err == nil || !strings.Contains(err.Error(), tc.wantErr) {
+				t.Errorf("got %d mismatches and error %v, want %q", len(got), err, tc.wantErr)
+			}
+		})
+	}
+}
+
+// TestSeriesBefore holds that series are compared as numbers: as text, 6.12 would come before 6.6.
+func TestSeriesBefore(t *testing.T) {
+	ascending := []series{{}, {5, 10}, {6, 1}, {6, 6}, {6, 7}, {6, 12}, {7, 0}}
+	for i, a := range ascending {
+		for j, b := range ascending {
+			if got, want := a.before(b), i < j; got != want {
+				t.Errorf("%v before %v: got %v, want %v", a, b, got, want)
+			}
+		}
 	}
 }
 
@@ -125,10 +181,12 @@ func TestParsePromises(t *testing.T) {
 	}{
 		{name: "empty"},
 		{name: "comments and blank lines", list: "# A group.\n\nICE  m  m\n\t# FCOE m -\nFCOE m -\n",
-			want: []promise{{"ICE", "m", "m"}, {"FCOE", "m", "-"}}},
-		{name: "no newline at the end", list: "SOUND n n", want: []promise{{"SOUND", "n", "n"}}},
-		{name: "column missing", list: "\nICE m\n", wantErr: "line 2: got 2 fields, want 3"},
-		{name: "column too many", list: "ICE m m m\n", wantErr: "line 1: got 4 fields, want 3"},
+			want: []promise{{symbol: "ICE", x8664: "m", aarch64: "m"}, {symbol: "FCOE", x8664: "m", aarch64: "-"}}},
+		{name: "no newline at the end", list: "SOUND n n", want: []promise{{symbol: "SOUND", x8664: "n", aarch64: "n"}}},
+		{name: "first series", list: "IDPF m m 6.7\n", want: []promise{{"IDPF", "m", "m", series{6, 7}}}},
+		{name: "column missing", list: "\nICE m\n", wantErr: "line 2: got 2 fields, want 3 or 4"},
+		{name: "column too many", list: "ICE m m 6.7 m\n", wantErr: "line 1: got 5 fields, want 3 or 4"},
+		{name: "no series", list: "ICE m m m\n", wantErr: `line 1: ICE: got kernel series "m"`},
 		{name: "unknown value", list: "NR_CPUS 512 512\n", wantErr: `line 1: NR_CPUS: got value "512"`},
 		{name: "prefix", list: "CONFIG_ICE m m\n", wantErr: "line 1: CONFIG_ICE: want the symbol without CONFIG_"},
 		{name: "twice", list: "ICE m m\nIGC m m\nICE y y\n", wantErr: "line 3: ICE is already on line 1"},
@@ -159,15 +217,15 @@ func TestRequiredSymbolsAreListed(t *testing.T) {
 		listed[p.symbol] = p
 	}
 	for _, want := range []promise{
-		{"ENIC", "m", "m"},
-		{"SCSI_FC_ATTRS", "y", "y"},
-		{"ICE", "m", "m"},
-		{"FCOE_FNIC", "m", "-"},
-		{"SCSI_MPI3MR", "m", "m"},
-		{"BE2NET", "m", "m"},
-		{"QEDE", "m", "m"},
-		{"HP_ILO", "m", "m"},
-		{"RD_ZSTD", "y", "y"},
+		{"ENIC", "m", "m", series{}},
+		{"SCSI_FC_ATTRS", "y", "y", series{}},
+		{"ICE", "m", "m", series{}},
+		{"FCOE_FNIC", "m", "-", series{}},
+		{"SCSI_MPI3MR", "m", "m", series{}},
+		{"BE2NET", "m", "m", series{}},
+		{"QEDE", "m", "m", series{}},
+		{"HP_ILO", "m", "m", series{}},
+		{"RD_ZSTD", "y", "y", series{}},
 	} {
 		if got := listed[want.symbol]; got != want {
 			t.Errorf("%s: got %v, want %v", want.symbol, got, want)
@@ -178,72 +236,80 @@ func TestRequiredSymbolsAreListed(t *testing.T) {
 // TestConfigsKeepPromises compares what a savedefconfig says outright; what it leaves to the defaults shows in the
 // final .config only.
 func TestConfigsKeepPromises(t *testing.T) {
-	for _, arch := range []string{"x86_64", "aarch64"} {
-		t.Run(arch, func(t *testing.T) {
-			values := parseConfig(readConfig(t, arch))
-			said := 0
-			for _, p := range readPromises(t) {
-				want, err := p.want(arch)
-				if err != nil {
-					t.Fatal(err)
-				}
-				got, ok := values[p.symbol]
-				if !ok || want == anyValue {
-					continue
-				}
-				said++
-				if got != want {
-					t.Errorf("%v", Mismatch{Symbol: p.symbol, Want: want, Got: got})
-				}
+	atLeast := map[string]int{"6.6": 260, "6.12": 200}
+	eachGeneric(t, func(t *testing.T, series, arch string) {
+		values := parseConfig(readConfig(t, series, arch))
+		said := 0
+		for _, p := range readPromises(t) {
+			got, ok := values[p.symbol]
+			want := wanted(t, p, series, arch)
+			if !ok || want == anyValue {
+				continue
 			}
-			if said < 200 {
-				t.Errorf("the config says %d of the promised symbols outright, want at least 200", said)
+			said++
+			if got != want {
+				t.Errorf("%v", Mismatch{Symbol: p.symbol, Want: want, Got: got})
 			}
-		})
-	}
+		}
+		if said < atLeast[series] {
+			t.Errorf("the config says %d of the promised symbols outright, want at least %d", said, atLeast[series])
+		}
+	})
 }
 
 // TestConfigsAreSavedefconfigs checks the form as far as it shows without Kconfig: one line per symbol, none twice,
 // no headings, no hand-written "=n".
 func TestConfigsAreSavedefconfigs(t *testing.T) {
-	form := regexp.MustCompile(`^(?:CONFIG_(\w+)=(?:y|m|-?[0-9]+|0x[0-9a-f]+|".*")|# CONFIG_(\w+) is not set)$`)
-	for _, arch := range []string{"x86_64", "aarch64"} {
-		t.Run(arch, func(t *testing.T) {
-			text, ok := strings.CutSuffix(string(readConfig(t, arch)), "\n")
-			if !ok {
-				t.Error("no newline at the end")
-			}
-			seen := map[string]bool{}
-			for i, line := range strings.Split(text, "\n") {
-				m := form.FindStringSubmatch(line)
-				if m == nil {
-					t.Errorf("line %d: %q is not of savedefconfig's form", i+1, line)
-					continue
-				}
-				symbol := m[1] + m[2]
-				if seen[symbol] {
-					t.Errorf("line %d: CONFIG_%s is set twice", i+1, symbol)
-				}
-				seen[symbol] = true
-			}
-		})
+	eachGeneric(t, func(t *testing.T, series, arch string) {
+		text, ok := strings.CutSuffix(string(readConfig(t, series, arch)), "\n")
+		if !ok {
+			t.Error("no newline at the end")
+		}
+		checkLines(t, strings.Split(text, "\n"))
+	})
+}
+
+// configLine is a line that Kconfig writes for a symbol.
+var configLine = regexp.MustCompile(`^(?:CONFIG_(\w+)=(?:y|m|-?[0-9]+|0x[0-9a-f]+|".*")|# CONFIG_(\w+) is not set)$`)
+
+func checkLines(t *testing.T, lines []string) {
+	t.Helper()
+	seen := map[string]bool{}
+	for i, line := range lines {
+		m := configLine.FindStringSubmatch(line)
+		if m == nil {
+			t.Errorf("line %d: %q is not of savedefconfig's form", i+1, line)
+			continue
+		}
+		symbol := m[1] + m[2]
+		if seen[symbol] {
+			t.Errorf("line %d: CONFIG_%s is set twice", i+1, symbol)
+		}
+		seen[symbol] = true
 	}
 }
 
 func TestFiles(t *testing.T) {
-	got, err := fs.Glob(Files, "*")
+	var got []string
+	err := fs.WalkDir(Files, ".", func(name string, d fs.DirEntry, err error) error {
+		if err == nil && !d.IsDir() {
+			got = append(got, name)
+		}
+		return err
+	})
 	if err != nil {
 		t.Fatal(err)
 	}
-	want := []string{"generic-6.12.y-aarch64", "generic-6.12.y-x86_64", "symbols.txt"}
+	want := []string{"fragments/debug.config", "fragments/more-drivers.config", "generic-6.12.y-aarch64", "generic-6.12.y-x86_64",
+		"generic-6.6.y-aarch64", "generic-6.6.y-x86_64", "symbols.txt"}
 	if !slices.Equal(got, want) {
 		t.Errorf("got %v, want %v", got, want)
 	}
 }
 
-func readConfig(t *testing.T, arch string) []byte {
+func readConfig(t *testing.T, series, arch string) []byte {
 	t.Helper()
-	config, err := Files.ReadFile(fmt.Sprintf("generic-6.12.y-%s", arch))
+	config, err := Files.ReadFile(fmt.Sprintf("generic-%s.y-%s", series, arch))
 	if err != nil {
 		t.Fatal(err)
 	}

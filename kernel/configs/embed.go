@@ -1,17 +1,21 @@
-// Package configs holds the generic kernel configs in the form that the kernel's `make savedefconfig` writes, and
-// the list of symbols (symbols.txt) that a kernel built from them must have.
+// Package configs holds the generic kernel configs in the form that the kernel's `make savedefconfig` writes, the
+// list of symbols (symbols.txt) that a kernel built from them must have, and fragments to merge over them.
 package configs
 
 import (
 	"bytes"
 	"embed"
 	"fmt"
+	"slices"
+	"strconv"
 	"strings"
 )
 
-// Files are the configs, each named <config>-<series>.y-<arch>, and symbols.txt.
+// Files are the configs, each named <config>-<series>.y-<arch>, symbols.txt, and fragments/<purpose>.config. A
+// fragment that counts for one architecture only is called fragments/<purpose>.<arch>.config. Fragments apply where
+// a flavor names them, none by itself.
 //
-//go:embed generic-* symbols.txt
+//go:embed generic-* symbols.txt fragments
 var Files embed.FS
 
 // Mismatch is a symbol whose value in a .config is not the promised one. Symbol has no CONFIG_ prefix; Want is y,
@@ -25,9 +29,14 @@ func (m Mismatch) String() string {
 }
 
 // Missing compares a kernel's final .config with symbols.txt and returns what differs, in the order of the list.
-// The architecture is x86_64 or aarch64, any other is an error. Give it no savedefconfig: that form leaves out
-// what is at its default, and here what is left out is off.
-func Missing(config []byte, arch string) ([]Mismatch, error) {
+// The series is the kernel's, as 6.12; promises that begin with a later one do not count. The architecture is x86_64
+// or aarch64, any other is an error. Give it no savedefconfig: that form leaves out what is at its default, and here
+// what is left out is off.
+func Missing(config []byte, series, arch string) ([]Mismatch, error) {
+	of, err := parseSeries(series)
+	if err != nil {
+		return nil, err
+	}
 	list, err := Files.ReadFile("symbols.txt")
 	if err != nil {
 		return nil, err
@@ -39,7 +48,7 @@ func Missing(config []byte, arch string) ([]Mismatch, error) {
 	values := parseConfig(config)
 	var differ []Mismatch
 	for _, p := range promises {
-		want, err := p.want(arch)
+		want, err := p.want(of, arch)
 		if err != nil {
 			return nil, err
 		}
@@ -57,19 +66,41 @@ func Missing(config []byte, arch string) ([]Mismatch, error) {
 // anyValue stands in symbols.txt where an architecture does not have the symbol.
 const anyValue = "-"
 
-// promise is one line of symbols.txt.
-type promise struct {
-	symbol, x8664, aarch64 string
+// series is a kernel's major and minor number.
+type series [2]int
+
+func parseSeries(text string) (series, error) {
+	major, minor, _ := strings.Cut(text, ".")
+	a, aerr := strconv.ParseUint(major, 10, 16)
+	b, berr := strconv.ParseUint(minor, 10, 16)
+	if aerr != nil || berr != nil {
+		return series{}, fmt.Errorf("got kernel series %q, want the form 6.12", text)
+	}
+	return series{int(a), int(b)}, nil
 }
 
-func (p promise) want(arch string) (string, error) {
+func (s series) before(other series) bool { return slices.Compare(s[:], other[:]) < 0 }
+
+// promise is one line of symbols.txt. A zero since is a promise for every series.
+type promise struct {
+	symbol, x8664, aarch64 string
+	since                  series
+}
+
+// want is the promised value, anyValue where nothing is promised.
+func (p promise) want(of series, arch string) (string, error) {
+	value := p.x8664
 	switch arch {
 	case "x86_64":
-		return p.x8664, nil
 	case "aarch64":
-		return p.aarch64, nil
+		value = p.aarch64
+	default:
+		return "", fmt.Errorf("no promised symbols for architecture %q: want x86_64 or aarch64", arch)
 	}
-	return "", fmt.Errorf("no promised symbols for architecture %q: want x86_64 or aarch64", arch)
+	if of.before(p.since) {
+		value = anyValue
+	}
+	return value, nil
 }
 
 // parsePromises reads the form that the head of symbols.txt describes. A symbol that comes twice is an error,
@@ -96,18 +127,26 @@ func parsePromises(list []byte) ([]promise, error) {
 }
 
 func parsePromise(fields []string) (promise, error) {
-	if len(fields) != 3 {
-		return promise{}, fmt.Errorf("got %d fields, want 3: symbol, x86_64, aarch64", len(fields))
+	if len(fields) < 3 || len(fields) > 4 {
+		return promise{}, fmt.Errorf("got %d fields, want 3 or 4: symbol, x86_64, aarch64, first series", len(fields))
 	}
 	if strings.HasPrefix(fields[0], "CONFIG_") {
 		return promise{}, fmt.Errorf("%s: want the symbol without CONFIG_", fields[0])
 	}
-	for _, value := range fields[1:] {
+	for _, value := range fields[1:3] {
 		if value != "y" && value != "m" && value != "n" && value != anyValue {
 			return promise{}, fmt.Errorf("%s: got value %q, want y, m, n or -", fields[0], value)
 		}
 	}
-	return promise{symbol: fields[0], x8664: fields[1], aarch64: fields[2]}, nil
+	p := promise{symbol: fields[0], x8664: fields[1], aarch64: fields[2]}
+	if len(fields) == 3 {
+		return p, nil
+	}
+	var err error
+	if p.since, err = parseSeries(fields[3]); err != nil {
+		return promise{}, fmt.Errorf("%s: %w", p.symbol, err)
+	}
+	return p, nil
 }
 
 // parseConfig returns the values of a .config or a savedefconfig by symbol; "is not set" is n. As in Kconfig, the
