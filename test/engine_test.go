@@ -94,13 +94,15 @@ func TestRunCopiesFilesInAndReturnsTheExitCode(t *testing.T) {
 // noContainers asserts that no container of hookbuild's is left.
 func noContainers(t *testing.T) {
 	t.Helper()
-	out, err := exec.Command("docker", "ps", "-aq", "--filter", "label="+engine.Label).CombinedOutput()
-	if err != nil {
-		t.Fatalf("docker ps: %v: %s", err, out)
+	if left := containers(t); left != "" {
+		t.Errorf("containers left in the engine: %s", left)
 	}
-	if len(out) > 0 {
-		t.Errorf("containers left in the engine: %s", out)
-	}
+}
+
+// containers are the ids of those that hookbuild has started.
+func containers(t *testing.T) string {
+	t.Helper()
+	return docker(t, "ps", "-aq", "--filter", "label="+engine.Label)
 }
 
 func TestRunCancelledLeavesNothing(t *testing.T) {

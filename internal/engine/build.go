@@ -32,10 +32,12 @@ type Build struct {
 	Log func(Event) // what the builder says, in order; nil drops it
 }
 
-// Local is a directory that a build reads; Include, when not empty, names the files that are sent.
+// Local is a directory that a build reads; Include, when not empty, names the files that are sent, and of these
+// Exclude names those that are not.
 type Local struct {
 	Dir     string
 	Include []string
+	Exclude []string
 }
 
 // Event is one thing that the builder reports.
@@ -151,10 +153,10 @@ func localMount(l Local) (fsutil.FS, error) {
 	if err != nil {
 		return nil, err
 	}
-	if len(l.Include) == 0 {
+	if len(l.Include)+len(l.Exclude) == 0 {
 		return dir, nil
 	}
-	return fsutil.NewFilterFS(dir, &fsutil.FilterOpt{IncludePatterns: l.Include})
+	return fsutil.NewFilterFS(dir, &fsutil.FilterOpt{IncludePatterns: l.Include, ExcludePatterns: l.Exclude})
 }
 
 // exitCodeText finds the exit code in the text of an engine too old to send a typed one (20.10).

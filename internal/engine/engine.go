@@ -1,6 +1,6 @@
 // Package engine drives a Docker Engine and the BuildKit inside it: connect, build, import and read images,
-// run a container. Nothing here needs the docker command, and no path of this host is mounted, so the
-// engine may be on another machine. Docker Engine API >= 1.41 (https://docs.docker.com/reference/api/engine/).
+// run a container, also on a terminal. Nothing here needs the docker command, and no path of this host is
+// mounted, so the engine may be on another machine. Docker Engine API >= 1.41 (https://docs.docker.com/reference/api/engine/).
 package engine
 
 import (

@@ -91,6 +91,7 @@ func status404(w http.ResponseWriter, r *http.Request) { code(http.StatusNotFoun
 // hijack answers as /attach does and gives the bare connection to f, which ends it.
 func hijack(f func(net.Conn, *bufio.ReadWriter)) http.HandlerFunc {
 	return func(w http.ResponseWriter, r *http.Request) {
+		io.Copy(io.Discard, r.Body) // it would be what rw reads first
 		conn, rw, err := w.(http.Hijacker).Hijack()
 		if err != nil {
 			panic(err)

@@ -9,6 +9,7 @@ import (
 
 	"github.com/containerd/errdefs"
 	"github.com/docker/docker/api/types/image"
+	"github.com/docker/docker/client"
 )
 
 // ErrNoImage says that the engine holds no image of that name.
@@ -71,6 +72,32 @@ func (e *Engine) Import(ctx context.Context, rootfs io.Reader, ref string) error
 	defer r.Close()
 	if err := streamed(r); err != nil {
 		return fmt.Errorf("import image %s: %w", ref, err)
+	}
+	return nil
+}
+
+// Load takes images in from a `docker save` archive, with the names that stand in it.
+func (e *Engine) Load(ctx context.Context, archive io.Reader) error {
+	got, err := e.docker.ImageLoad(ctx, archive, client.ImageLoadWithQuiet(true))
+	if err != nil {
+		return fmt.Errorf("load an image archive: %w", err)
+	}
+	defer got.Body.Close()
+	if err := streamed(got.Body); err != nil {
+		return fmt.Errorf("load an image archive: %w", err)
+	}
+	return nil
+}
+
+// Tag gives an image of the engine one more name; another image that has it loses it. ErrNoImage where there is
+// no image ref.
+func (e *Engine) Tag(ctx context.Context, ref, name string) error {
+	err := e.docker.ImageTag(ctx, ref, name)
+	if errdefs.IsNotFound(err) {
+		return fmt.Errorf("%s: %w", ref, ErrNoImage)
+	}
+	if err != nil {
+		return fmt.Errorf("tag image %s as %s: %w", ref, name, err)
 	}
 	return nil
 }

@@ -94,6 +94,54 @@ func TestImport(t *testing.T) {
 	}
 }
 
+func TestLoad(t *testing.T) {
+	for _, c := range []struct {
+		name   string
+		answer http.HandlerFunc
+		want   string // part of the error
+	}{
+		{"good", text(`{"stream":"Loaded image: a:b\n"}`), ""},
+		{"refused", code(http.StatusInsufficientStorage), "engine says 507"},
+		{"fails on the way", text(`{"stream":"x"}{"errorDetail":{"message":"unexpected EOF"},"error":"unexpected EOF"}`), "unexpected EOF"},
+	} {
+		t.Run(c.name, func(t *testing.T) {
+			var got string
+			e, _ := newFake(t, map[string]http.HandlerFunc{"POST /images/load": func(w http.ResponseWriter, r *http.Request) {
+				body, _ := io.ReadAll(r.Body)
+				got = string(body)
+				c.answer(w, r)
+			}})
+			err := e.Load(t.Context(), strings.NewReader("an archive"))
+			if got != "an archive" {
+				t.Errorf("the engine got %q", got)
+			}
+			if (err == nil) != (c.want == "") || err != nil && !strings.Contains(err.Error(), c.want) {
+				t.Errorf("got %v, want %q", err, c.want)
+			}
+		})
+	}
+}
+
+func TestTag(t *testing.T) {
+	var asked string
+	e, _ := newFake(t, map[string]http.HandlerFunc{
+		"POST /images/a:b/tag": func(w http.ResponseWriter, r *http.Request) {
+			asked = r.URL.Query().Get("repo") + " " + r.URL.Query().Get("tag")
+			w.WriteHeader(http.StatusCreated)
+		},
+		"POST /images/busy/tag": code(http.StatusConflict),
+	})
+	if err := e.Tag(t.Context(), "a:b", "hookbuild/component:y"); err != nil || !strings.HasSuffix(asked, "hookbuild/component y") {
+		t.Errorf("got %v, asked for %q", err, asked)
+	}
+	if err := e.Tag(t.Context(), "missing:x", "c:d"); !errors.Is(err, ErrNoImage) || !strings.Contains(err.Error(), "missing:x") {
+		t.Errorf("got %v, want ErrNoImage with the name", err)
+	}
+	if err := e.Tag(t.Context(), "busy", "c:d"); err == nil || !strings.Contains(err.Error(), "tag image busy as c:d") {
+		t.Errorf("got %v", err)
+	}
+}
+
 func TestRemove(t *testing.T) {
 	e, f := newFake(t, map[string]http.HandlerFunc{
 		"DELETE /images/a:b":  text(`[{"Untagged":"a:b"}]`),
