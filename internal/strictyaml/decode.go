@@ -9,9 +9,12 @@ import (
 	"go.yaml.in/yaml/v4"
 )
 
-// maxAliased is how many values may be reached through aliases. A file for hookbuild has a few; nested
-// aliases can make billions out of ten lines.
-const maxAliased = 10_000
+// What may be reached through aliases, in values and in bytes of their text. A file for hookbuild has a few;
+// nested aliases can make billions out of ten lines, and a long text can be meant ten thousand times.
+const (
+	maxAliased     = 10_000
+	maxAliasedText = 8 << 20
+)
 
 // decoder reads the nodes of one file. How deep it goes is bounded by the Go types, which are not recursive.
 type decoder struct {
@@ -38,11 +41,20 @@ func (v *Value[T]) decode(d *decoder, n *yaml.Node, s scope) {
 
 func (m *Map[T]) decode(d *decoder, n *yaml.Node, s scope) {
 	*m = Map[T]{}
-	d.mapping(n, s, func(key, val *yaml.Node) {
+	d.mapping(n, s, func(key, val *yaml.Node, s scope) {
 		p := Pair[T]{Key: Value[string]{Pos: d.pos(key), V: key.Value}}
 		d.value(val, reflect.ValueOf(&p.Value).Elem(), s.below(key.Value))
 		*m = append(*m, p)
 	})
+}
+
+func (e *Either[W, C]) decode(d *decoder, n *yaml.Node, s scope) {
+	e.Kind = kindOf(n)
+	if n.Kind == yaml.ScalarNode {
+		d.value(n, reflect.ValueOf(&e.Word).Elem(), s)
+		return
+	}
+	d.value(n, reflect.ValueOf(&e.Rest).Elem(), s)
 }
 
 func (s scope) below(key string) scope {
@@ -102,20 +114,34 @@ func (d *decoder) follow(n *yaml.Node, s scope) (*yaml.Node, scope, bool) {
 	for n.Kind == yaml.AliasNode {
 		n, s.aliased = n.Alias, true
 	}
-	if s.aliased {
-		d.r.aliased++
+	return n, s, d.spend(n, s)
+}
+
+// spend counts n where it was reached through an alias, and says whether it may still be read.
+func (d *decoder) spend(n *yaml.Node, s scope) bool {
+	if !s.aliased {
+		return true
 	}
-	if d.r.aliased == maxAliased+1 {
-		d.faultf(n, s, "aliases stand for more than %d values", maxAliased)
-		d.r.aliased++
+	d.r.aliased++
+	d.r.aliasedText += len(n.Value)
+	if d.r.aliased <= maxAliased && d.r.aliasedText <= maxAliasedText {
+		return true
 	}
-	return n, s, d.r.aliased <= maxAliased || !s.aliased
+	if !d.r.bomb {
+		d.r.bomb = true
+		if d.r.aliased > maxAliased {
+			d.faultf(n, s, "aliases stand for more than %d values", maxAliased)
+		} else {
+			d.faultf(n, s, "aliases stand for more than %d bytes of text", maxAliasedText)
+		}
+	}
+	return false
 }
 
 // scalar applies convert to n and reports its error.
 func scalar[T any](d *decoder, n *yaml.Node, s scope, convert func(Raw) (T, error)) T {
 	var zero T
-	raw := Raw{Pos: d.pos(n), Kind: kindOf(n), Text: n.Value}
+	raw := Raw{Pos: d.pos(n), Kind: kindOf(n), Text: n.Value, Quoted: n.Style&quoted != 0}
 	if d.r.Expand != nil && !s.literal && n.Kind == yaml.ScalarNode {
 		text, err := d.r.Expand(raw.Text)
 		if err != nil {
@@ -139,33 +165,74 @@ func (d *decoder) list(n *yaml.Node, v reflect.Value, s scope) {
 		d.faultf(n, s, "want a list, got %s", kind)
 		return
 	}
+	if limit := d.r.MaxItems; limit > 0 && len(n.Content) > limit {
+		d.faultf(n, s, "want at most %d items, got %d", limit, len(n.Content))
+		return
+	}
 	v.Set(reflect.MakeSlice(v.Type(), len(n.Content), len(n.Content)))
 	for i, item := range n.Content {
+		if d.r.Full() {
+			return
+		}
 		d.value(item, v.Index(i), s.below(fmt.Sprintf("%s[%d]", s.name, i)))
 	}
 }
 
-// mapping calls each for the keys of n, every one once.
-func (d *decoder) mapping(n *yaml.Node, s scope, each func(key, val *yaml.Node)) {
+// mapping calls each for the keys of n, every one once, and then for those that "<<" brings.
+func (d *decoder) mapping(n *yaml.Node, s scope, each func(key, val *yaml.Node, s scope)) {
 	if kind := kindOf(n); kind != Mapping {
 		d.faultf(n, s, "want a mapping, got %s", kind)
 		return
 	}
-	seen := map[string]*yaml.Node{}
-	for i := 0; i+1 < len(n.Content); i += 2 {
+	d.pairs(n, s, map[string]bool{}, each)
+}
+
+// pairs calls each for the keys of the mapping n that are not taken.
+func (d *decoder) pairs(n *yaml.Node, s scope, taken map[string]bool, each func(key, val *yaml.Node, s scope)) {
+	first := map[string]*yaml.Node{}
+	var merged []*yaml.Node
+	for i := 0; i+1 < len(n.Content) && !d.r.Full(); i += 2 {
 		key, val := n.Content[i], n.Content[i+1]
-		first := seen[key.Value]
+		earlier := first[key.Value]
 		switch {
 		case key.Kind != yaml.ScalarNode:
 			d.r.Faultf(d.pos(key), "a key must be a plain word or a string")
-		case key.ShortTag() == "!!merge":
+		case key.ShortTag() == "!!merge" && !d.r.MergeKeys:
 			d.r.Faultf(d.pos(key), "%q is not supported yet", key.Value)
-		case first != nil:
-			d.r.Faultf(d.pos(key), "duplicate key %q: line %d has it already", key.Value, first.Line)
+		case key.ShortTag() == "!!merge":
+			merged = append(merged, val)
+		case earlier != nil:
+			d.r.Faultf(d.pos(key), "duplicate key %q: line %d has it already", key.Value, earlier.Line)
+		case taken[key.Value]:
+			if !d.spend(key, s) { // the values of the others are counted where they are read
+				return
+			}
 		default:
-			seen[key.Value] = key
-			each(key, val)
+			first[key.Value], taken[key.Value] = key, true
+			each(key, val, s)
 		}
+	}
+	for _, m := range merged {
+		d.merge(m, s, taken, each)
+	}
+}
+
+// merge brings in what "<<" names: a mapping, or a list of them, the first of which counts most
+// (https://yaml.org/type/merge.html). A mapping that merges itself ends where follow's count does.
+func (d *decoder) merge(n *yaml.Node, s scope, taken map[string]bool, each func(key, val *yaml.Node, s scope)) {
+	n, s, ok := d.follow(n, s)
+	if !ok {
+		return
+	}
+	switch kind := kindOf(n); kind {
+	case Mapping:
+		d.pairs(n, s, taken, each)
+	case List:
+		for _, item := range n.Content {
+			d.merge(item, s, taken, each)
+		}
+	default:
+		d.r.Faultf(d.pos(n), `"<<": want a mapping or a list of mappings, got %s`, kind)
 	}
 }
 
@@ -174,7 +241,7 @@ func (d *decoder) structure(n *yaml.Node, v reflect.Value, s scope) {
 	if f.pos.IsValid() {
 		f.pos.Set(reflect.ValueOf(d.pos(n)))
 	}
-	d.mapping(n, s, func(key, val *yaml.Node) {
+	d.mapping(n, s, func(key, val *yaml.Node, s scope) {
 		name := key.Value
 		i := slices.IndexFunc(f.known, func(k field) bool { return k.name == name })
 		switch {

@@ -36,7 +36,14 @@ type Raw struct {
 	Pos  Pos
 	Kind Kind
 	Text string // of a scalar: as written, without quotes, after Expand
+
+	// Quoted says that a scalar was written in quotes or as a block of text (| or >), and so is a string
+	// whatever it reads like.
+	Quoted bool
 }
+
+// quoted are the styles of a scalar that YAML never takes for anything but a string.
+const quoted = yaml.SingleQuotedStyle | yaml.DoubleQuotedStyle | yaml.LiteralStyle | yaml.FoldedStyle
 
 var decimal = regexp.MustCompile(`^(0|-?[1-9][0-9]*)$`)
 

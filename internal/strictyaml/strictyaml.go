@@ -65,11 +65,19 @@ type Pair[T any] struct {
 	Value T
 }
 
+// Either is a value that may be written in two ways: as one word (a string, a number, a boolean or nothing),
+// which is read into Word, or as a mapping or a list, which is read into Rest.
+type Either[W, C any] struct {
+	Kind Kind // of what was written
+	Word W
+	Rest C
+}
+
 // Reader reads documents and collects their faults. The zero value is ready for use.
 //
 // It decodes into structs whose fields are tagged `yaml:"name"`, with the options "required" (the key must
 // be given) and "literal" (Expand does not apply to the value). Fields may be string, bool, int, slices,
-// structs, pointers to structs, Value, Map, or implement Unmarshaler; embedded structs are read as if their
+// structs, pointers, Value, Map, Either, or implement Unmarshaler; embedded structs are read as if their
 // fields stood in the outer one. Keys that are known but not implemented are listed, separated by blanks,
 // in the tag of a blank field: _ struct{} `unsupported:"a b"`.
 type Reader struct {
@@ -77,8 +85,22 @@ type Reader struct {
 	// changed may be read as a string, a number or a boolean, whichever the field asks for.
 	Expand func(string) (string, error)
 
-	faults  []Error
-	aliased int // values reached through aliases so far
+	// MergeKeys makes "<<" bring in the keys of other mappings, which YAML 1.2 left out. Keys that stand
+	// beside it go before. Without it, "<<" is a fault.
+	MergeKeys bool
+
+	// MaxFaults is how many faults are collected before reading stops; 0 is no limit. It bounds the time that
+	// a hostile document takes, since near matches are looked for in each fault.
+	MaxFaults int
+
+	// MaxItems is how many items one list may have; 0 is no limit. It bounds the memory that a list of large
+	// structs takes.
+	MaxItems int
+
+	faults      []Error
+	aliased     int  // values reached through aliases so far
+	aliasedText int  // bytes of their text
+	bomb        bool // one of the two is over its limit, and a fault says so
 }
 
 // Unmarshaler is implemented by types that read themselves from a value. The error becomes a fault at the
@@ -87,12 +109,19 @@ type Unmarshaler interface {
 	FromYAML(Raw) error
 }
 
-// Faultf adds a fault at p.
+// Full says that there are MaxFaults faults, so that looking for more is of no use.
+func (r *Reader) Full() bool { return r.MaxFaults > 0 && len(r.faults) >= r.MaxFaults }
+
+// Faultf adds a fault at p, unless there are MaxFaults of them.
 func (r *Reader) Faultf(p Pos, format string, args ...any) {
+	if r.Full() {
+		return
+	}
 	r.faults = append(r.faults, Error{Pos: p, Message: fmt.Sprintf(format, args...)})
 }
 
-// Err returns all faults as Errors, or nil where there is none.
+// Err returns all faults as Errors, or nil where there is none. The last of MaxFaults faults says that there
+// may be more.
 func (r *Reader) Err() error {
 	if len(r.faults) == 0 {
 		return nil
@@ -102,7 +131,11 @@ func (r *Reader) Err() error {
 		return cmp.Or(cmp.Compare(a.Pos.File, b.Pos.File), cmp.Compare(a.Pos.Line, b.Pos.Line),
 			cmp.Compare(a.Pos.Column, b.Pos.Column), cmp.Compare(a.Message, b.Message))
 	})
-	return Errors(slices.Compact(all)) // a fault below an anchor is found once per alias
+	all = slices.Compact(all) // a fault below an anchor is found once per alias
+	if last := all[len(all)-1]; r.Full() {
+		all = append(all, Error{Pos: last.Pos, Message: "there may be more faults, which are not listed"})
+	}
+	return Errors(all)
 }
 
 // Decode reads the single document of data into out, a pointer to a struct. file is the name that faults

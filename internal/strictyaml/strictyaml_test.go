@@ -205,11 +205,164 @@ func TestAliasBomb(t *testing.T) {
 	}
 }
 
+// TestAliasedText has 40 bytes a line stand for a megabyte of text each.
+func TestAliasedText(t *testing.T) {
+	var out struct {
+		Text  string   `yaml:"text"`
+		Texts []string `yaml:"texts"`
+	}
+	const fault = "aliases stand for more than 8388608 bytes of text"
+	for n, want := range map[int]string{8: "<nil>", 9: "f.yaml:1:7: \"texts[8]\": " + fault, 5000: "f.yaml:1:7: \"texts[8]\": " + fault} {
+		var r Reader
+		r.Decode("f.yaml", []byte("text: &t "+strings.Repeat("x", 1<<20)+"\ntexts: ["+strings.Repeat("*t, ", n)+"]\n"), &out)
+		if got := fmt.Sprint(r.Err()); got != want {
+			t.Errorf("%d aliases: got %s, want %s", n, got, want)
+		}
+	}
+}
+
+func TestEither(t *testing.T) {
+	type doc struct {
+		A Value[Either[string, []string]] `yaml:"a"`
+		B Either[even, item]              `yaml:"b"`
+	}
+	for _, tc := range []struct {
+		text, want string
+		a          Either[string, []string]
+		b          Either[even, item]
+	}{
+		{"a: auto\nb: 4\n", "<nil>", Either[string, []string]{Kind: String, Word: "auto"}, Either[even, item]{Kind: Number, Word: 4}},
+		{"a: [x, y]\nb: {name: n}\n", "<nil>", Either[string, []string]{Kind: List, Rest: []string{"x", "y"}},
+			Either[even, item]{Kind: Mapping, Rest: item{Pos{"f.yaml", 2, 4}, "n", 0}}},
+		{"a: {x: y}\n", `f.yaml:1:4: "a": want a list, got a mapping`, Either[string, []string]{Kind: Mapping}, Either[even, item]{}},
+		{"a: 1\nb: 3\n", "f.yaml:1:4: \"a\": want a string, got a number: write \"1\" with quotes\nf.yaml:2:4: \"b\": 3 is odd",
+			Either[string, []string]{Kind: Number}, Either[even, item]{Kind: Number, Word: 3}},
+	} {
+		t.Run(tc.text, func(t *testing.T) {
+			var r Reader
+			var got doc
+			r.Decode("f.yaml", []byte(tc.text), &got)
+			if e := fmt.Sprint(r.Err()); e != tc.want {
+				t.Errorf("got %s, want %s", e, tc.want)
+			}
+			if diff := cmp.Diff(tc.a, got.A.V); diff != "" {
+				t.Errorf("a: -want +got:\n%s", diff)
+			}
+			if diff := cmp.Diff(tc.b, got.B); diff != "" {
+				t.Errorf("b: -want +got:\n%s", diff)
+			}
+		})
+	}
+}
+
+// keep is a value that keeps what it was read from.
+type keep Raw
+
+func (k *keep) FromYAML(r Raw) error { *k = keep(r); return nil }
+
+func TestQuoted(t *testing.T) {
+	for text, want := range map[string]bool{"yes": false, `"yes"`: true, "'yes'": true, "|\n  yes": true, ">-\n  yes": true, "[yes]": false} {
+		var r Reader
+		var out struct {
+			V keep `yaml:"v"`
+		}
+		r.Decode("f.yaml", []byte("v: "+text+"\n"), &out)
+		if r.Err() != nil || out.V.Quoted != want {
+			t.Errorf("%s: got %v, error %v, want %v", text, out.V.Quoted, r.Err(), want)
+		}
+	}
+}
+
+func TestMergeKeys(t *testing.T) {
+	for _, tc := range []struct{ name, text, want, faults string }{
+		{"own keys go before", "items:\n  - &a {name: a, size: 1}\n  - {<<: *a, size: 2}\n", "a1 a2", "<nil>"},
+		{"wherever it stands", "items:\n  - &a {name: a, size: 1}\n  - {size: 2, <<: *a}\n", "a1 a2", "<nil>"},
+		{"the first of a list counts", "items:\n  - &a {name: a, size: 1}\n  - &b {name: b}\n  - <<: [*b, *a]\n", "a1 b0 b1", "<nil>"},
+		{"of a merged one", "items:\n  - &a {name: a, size: 1}\n  - &b {<<: *a, name: b}\n  - {<<: *b, size: 3}\n", "a1 b1 b3", "<nil>"},
+		{"twice", "items:\n  - &a {name: a}\n  - &b {name: b, size: 4}\n  - {<<: *a, <<: *b}\n", "a0 b4 a4", "<nil>"},
+		{"written in place", "items: [{<<: {name: x}, size: 1}]\n", "x1", "<nil>"},
+		{"a word", "items: [{<<: x, name: y}]\n", "y0", `f.yaml:1:14: "<<": want a mapping or a list of mappings, got a string`},
+		{"unknown key", "items: [{<<: {nam: x}, name: y}]\n", "y0", `f.yaml:1:15: unknown key "nam": did you mean "name"?`},
+		{"duplicate in what is merged", "items: [{<<: {name: x, name: y}}]\n", "x0", `f.yaml:1:24: duplicate key "name": line 1 has it already`},
+		{"itself", "items: [&a {name: x, <<: *a}]\n", "x0", `f.yaml:1:9: "items[0]": aliases stand for more than 10000 values`},
+	} {
+		t.Run(tc.name, func(t *testing.T) {
+			r := Reader{MergeKeys: true}
+			var out sample
+			r.Decode("f.yaml", []byte(tc.text), &out)
+			if got := fmt.Sprint(r.Err()); got != tc.faults {
+				t.Errorf("got %s, want %s", got, tc.faults)
+			}
+			var items []string
+			for _, i := range out.Items {
+				items = append(items, fmt.Sprint(i.Name, i.Size))
+			}
+			if got := strings.Join(items, " "); got != tc.want {
+				t.Errorf("got %s, want %s", got, tc.want)
+			}
+		})
+	}
+}
+
+// TestMergeBomb merges a thousand keys into a thousand mappings.
+func TestMergeBomb(t *testing.T) {
+	var keys strings.Builder
+	for i := range 1000 {
+		fmt.Fprintf(&keys, "k%d: v, ", i)
+	}
+	text := "free: {a: &m {" + keys.String() + "}, b: [" + strings.Repeat("{<<: *m},", 1000) + "]}\n"
+	var out struct {
+		F Map[Either[string, []Map[string]]] `yaml:"free"`
+	}
+	r := Reader{MergeKeys: true, MaxFaults: 10}
+	r.Decode("f.yaml", []byte(text), &out)
+	if got := fmt.Sprint(r.Err()); !strings.Contains(got, "aliases stand for more than 10000 values") {
+		t.Errorf("got %.200s", got)
+	}
+	if r.aliased > maxAliased+1000 {
+		t.Errorf("%d values were reached", r.aliased)
+	}
+}
+
+func TestMaxFaults(t *testing.T) {
+	const text = "a: 1\nb: 2\nc: 3\nd: 4\n"
+	fault := func(line int, key string) string { return fmt.Sprintf("f.yaml:%d:1: unknown key %q\n", line, key) }
+	for _, tc := range []struct {
+		limit int
+		want  string
+	}{
+		{0, fault(1, "a") + fault(2, "b") + fault(3, "c") + fault(4, "d")},
+		{5, fault(1, "a") + fault(2, "b") + fault(3, "c") + fault(4, "d")},
+		{2, fault(1, "a") + fault(2, "b") + "f.yaml:2:1: there may be more faults, which are not listed\n"},
+	} {
+		r := Reader{MaxFaults: tc.limit}
+		var out sample
+		r.Decode("f.yaml", []byte(text), &out)
+		if got := fmt.Sprint(r.Err()) + "\n"; got != tc.want {
+			t.Errorf("limit %d: got\n%swant\n%s", tc.limit, got, tc.want)
+		}
+	}
+}
+
+func TestMaxItems(t *testing.T) {
+	for text, want := range map[string]string{
+		"command: [a, b, c]\n":    "<nil>",
+		"command: [a, b, c, d]\n": `f.yaml:1:10: "command": want at most 3 items, got 4`,
+	} {
+		r := Reader{MaxItems: 3}
+		var out sample
+		r.Decode("f.yaml", []byte(text), &out)
+		if got := fmt.Sprint(r.Err()); got != want {
+			t.Errorf("%s: got %s, want %s", text, got, want)
+		}
+	}
+}
+
 func TestDidYouMean(t *testing.T) {
 	known := []string{"command", "capabilities", "binds", "binds.add", "net", "env"}
 	for name, want := range map[string]string{
 		"comand": "command", "comamnd": "command", "COMMAND": "command", "capabilites": "capabilities",
-		"bind": "binds", "bindsadd": "binds.add", "nte": "", "environment": "", "": "", "x": "",
+		"bind": "binds", strings.Repeat("command", 100): "", "bindsadd": "binds.add", "nte": "", "environment": "", "": "", "x": "",
 	} {
 		got := DidYouMean(name, known)
 		if want != "" {
