@@ -1,8 +1,8 @@
 package linuxkit
 
 import (
+	"cmp"
 	"context"
-	"errors"
 	"fmt"
 	"path"
 	"strings"
@@ -23,15 +23,27 @@ type Options struct {
 	Kernel string
 	// ReadFile reads what `source:` names, as os.ReadFile does. It may be nil if Spec.Sources is empty.
 	ReadFile func(path string) ([]byte, error)
+	// File is used in ReadFile's place where it is not nil, for files that are too large for memory. Of what
+	// does not exist the error is fs.ErrNotExist, as ReadFile's.
+	File func(path string) (filetree.Blob, error)
+	// Layout returns an image as a directory in the OCI image layout, with oci-layout and index.json at its
+	// root. It may be nil if Spec.Layouts is empty.
+	Layout func(ctx context.Context, l Layout) (*filetree.Tree, error)
 }
 
 // Result is what a LinuxKit YAML makes.
 type Result struct {
 	Tree     *filetree.Tree // the root file system, root directory 0755
-	Kernel   filetree.Blob  // /kernel of the kernel image
+	Kernel   filetree.Blob  // /kernel of the kernel image, or what kernel.binary names
 	Cmdline  string         // kernel.cmdline as it is
 	DTBs     *filetree.Blob // /dtbs.tar.gz of the kernel image; nil where it has none
 	Warnings []string       // what LinuxKit would do otherwise, or what has no effect
+
+	// Microcode is an uncompressed newc archive that has to stand before everything else in the initramfs, a
+	// multiple of four bytes long; nil where kernel.ucode names none.
+	Microcode *filetree.Blob
+
+	parts parts
 }
 
 // Assemble makes the root file system: the init images at the root, the kernel image's modules through
@@ -43,11 +55,11 @@ func Assemble(ctx context.Context, spec *Spec, imgs images, o Options) (*Result,
 		return nil, err
 	}
 	a := &assembly{
-		tree: filetree.New(), images: imgs, options: o, ids: spec.ids(),
-		have: map[string]Image{}, lowers: map[string]string{},
+		tree: filetree.New(), spec: spec, images: imgs, options: o, ids: spec.ids(), volumes: spec.volumesByName(),
+		have: map[string]Image{}, lowers: map[string]lower{},
 		result: Result{Cmdline: spec.Cmdline(), Warnings: append([]string(nil), spec.warnings...)},
 	}
-	if err := a.run(ctx, spec); err != nil {
+	if err := a.run(ctx); err != nil {
 		return nil, err
 	}
 	a.result.Tree = a.tree
@@ -57,46 +69,79 @@ func Assemble(ctx context.Context, spec *Spec, imgs images, o Options) (*Result,
 // assembly is the state of one Assemble.
 type assembly struct {
 	tree    *filetree.Tree
+	spec    *Spec
 	images  images
 	options Options
 	ids     ids
-	have    map[string]Image  // by reference
-	lowers  map[string]string // where the files of an image are, by its digest or reference
+	volumes volumes
+	have    map[string]Image // by reference
+	lowers  map[string]lower // by the image's digest or reference
+	apk     []filetree.Blob
 	result  Result
 }
 
-func (a *assembly) run(ctx context.Context, spec *Spec) error {
-	ref := a.kernelRef(spec)
-	modules, err := a.kernel(ctx, ref)
+// lower is where the files of an image that containers run on are.
+type lower struct {
+	path string // in the booted system
+	part *Part
+}
+
+func (a *assembly) run(ctx context.Context) error {
+	modules, err := a.kernel(ctx)
 	if err != nil {
 		return err
 	}
-	for _, image := range spec.init {
+	for _, image := range a.spec.init {
 		if err := a.addInit(ctx, string(image.V)); err != nil {
 			return err
 		}
 	}
-	// After the init images, so that modules go through a symlink such as lib -> usr/lib; LinuxKit unpacks
-	// the modules first and then loses the symlink.
-	if err := a.tree.ApplyTar(modules, ref+" kernel.tar", filetree.TarOptions{}); err != nil {
+	if err := a.addAPKDatabase(); err != nil {
 		return err
 	}
-	for i, c := range spec.onboot {
-		if err := a.addContainer(ctx, c, fmt.Sprintf("containers/onboot/%03d-%s", i, c.Name.V)); err != nil {
+	// After the init images, so that modules go through a symlink such as lib -> usr/lib; LinuxKit unpacks
+	// the modules first and then loses the symlink.
+	if modules != nil {
+		origin := a.result.parts.add(Part{Kind: PartKernel, Image: a.kernelRef()})
+		if err := a.tree.ApplyTar(*modules, origin, filetree.TarOptions{}); err != nil {
 			return err
 		}
 	}
-	for _, c := range spec.services {
-		if err := a.addContainer(ctx, c, fmt.Sprintf("containers/services/%s", c.Name.V)); err != nil {
+	for _, v := range a.spec.volumes {
+		if err := a.addVolume(ctx, v); err != nil {
 			return err
 		}
 	}
-	if err := a.addFiles(spec.files); err != nil {
+	if err := a.addContainers(ctx); err != nil {
+		return err
+	}
+	if err := a.addFiles(a.spec.files); err != nil {
 		return err
 	}
 	a.clearBoot()
 	// Images and kernel.tar bring the mode of whatever directory they were made in.
 	return a.tree.Add(".", directory(0o755), "root")
+}
+
+// addContainers writes the bundles. The directories of those that run one after the other are numbered, since
+// they run in the order of the directories' names.
+func (a *assembly) addContainers(ctx context.Context) error {
+	for _, section := range []struct {
+		name string
+		list []container
+	}{{"onboot", a.spec.onboot}, {"onshutdown", a.spec.onshutdown}} {
+		for i, c := range section.list {
+			if err := a.addContainer(ctx, c, fmt.Sprintf("%s/%03d-%s", section.name, i, c.Name.V)); err != nil {
+				return err
+			}
+		}
+	}
+	for _, c := range a.spec.services {
+		if err := a.addContainer(ctx, c, fmt.Sprintf("services/%s", c.Name.V)); err != nil {
+			return err
+		}
+	}
+	return nil
 }
 
 func (a *assembly) warnf(format string, args ...any) {
@@ -116,57 +161,37 @@ func (a *assembly) image(ctx context.Context, ref string) (Image, error) {
 	return img, nil
 }
 
-func (a *assembly) kernelRef(spec *Spec) string {
-	if ref := spec.kernel.Image.V; ref != "" && ref != FlavorKernel {
-		return ref
-	}
-	return a.options.Kernel
-}
-
-// kernel takes the kernel image apart and returns the tar of its modules.
-func (a *assembly) kernel(ctx context.Context, ref string) (filetree.Blob, error) {
-	if ref == "" {
-		return filetree.Blob{}, errors.New("the LinuxKit YAML names no kernel image and no flavor gives one")
-	}
-	img, err := a.image(ctx, ref)
-	if err != nil {
-		return filetree.Blob{}, err
-	}
-	if a.result.Kernel, err = regularFile(img, ref, "kernel"); err != nil {
-		return filetree.Blob{}, err
-	}
-	if _, ok := img.Tree.Lookup("dtbs.tar.gz"); ok {
-		dtbs, err := regularFile(img, ref, "dtbs.tar.gz")
-		if err != nil {
-			return filetree.Blob{}, err
-		}
-		a.result.DTBs = &dtbs
-	}
-	return regularFile(img, ref, "kernel.tar")
-}
-
 // addInit lays an init image over the root.
 func (a *assembly) addInit(ctx context.Context, ref string) error {
 	img, err := a.image(ctx, ref)
 	if err != nil {
 		return err
 	}
-	t, err := unpack(img, ref, symlink(initResolvConf))
+	t, err := unpack(img, a.result.parts.add(Part{Kind: PartInit, Image: ref}), symlink(initResolvConf))
 	if err != nil {
 		return err
 	}
+	a.keepAPKDatabase(t)
 	return a.tree.Graft(".", t)
 }
 
-// addContainer writes the bundle of c to dir.
-func (a *assembly) addContainer(ctx context.Context, c container, dir string) error {
+// containersDir is where LinuxKit's first process looks for bundles.
+const containersDir = "containers"
+
+// addContainer writes the bundle of c; name is its directory below containersDir.
+func (a *assembly) addContainer(ctx context.Context, c container, name string) error {
 	ref := string(c.Image.V)
 	img, err := a.image(ctx, ref)
 	if err != nil {
 		return err
 	}
-	l, err := parseLabel(ref, img.Config)
+	l, err := a.label(ref, img.Config)
 	if err != nil {
+		return err
+	}
+	r := newReader()
+	c.options = a.volumes.useIn(r, c.options)
+	if err := r.Err(); err != nil {
 		return err
 	}
 	o, warnings, err := settle(c, l, img.Config)
@@ -178,42 +203,49 @@ func (a *assembly) addContainer(ctx context.Context, c container, dir string) er
 		return strictyaml.Errors{{Pos: c.Image.Pos, Message: fmt.Sprintf(
 			"container %s has no command, and image %s has neither entrypoint nor command", c.Name.V, ref)}}
 	}
-	lower, err := a.addLower(img, ref, dir, o.Readonly.V)
+	files, err := a.addLower(img, ref, name, o.Readonly.V)
 	if err != nil {
 		return err
 	}
-	return a.addBundle(o, dir, lower)
+	return a.addBundle(o, name, files)
+}
+
+// label reads what the image says about itself.
+func (a *assembly) label(ref string, c ImageConfig) (options, error) {
+	r := newReader()
+	o := a.volumes.useIn(r, parseLabel(r, ref, c))
+	return o, r.Err()
 }
 
 // addLower returns where the image's files are in the booted system; for the first container of an image it
-// puts them below dir. A read-only container runs on them directly.
-func (a *assembly) addLower(img Image, ref, dir string, readonly bool) (string, error) {
-	key := img.Digest
-	if key == "" {
-		key = ref
+// puts them into its directory. A read-only container runs on them directly.
+func (a *assembly) addLower(img Image, ref, name string, readonly bool) (string, error) {
+	key := cmp.Or(img.Digest, expandRef(ref))
+	if known, ok := a.lowers[key]; ok {
+		known.part.Users = append(known.part.Users, name)
+		return known.path, nil
 	}
-	if lower, ok := a.lowers[key]; ok {
-		return lower, nil
-	}
-	t, err := unpack(img, ref, regular([]byte(resolvConf), 0o644))
+	part := &Part{Kind: PartImage, Name: name, Image: ref, Users: []string{name}}
+	t, err := unpack(img, a.result.parts.addAs(part.String(), part), regular([]byte(resolvConf), 0o644))
 	if err != nil {
 		return "", err
 	}
-	lower := path.Join(dir, "lower")
+	dir := path.Join(containersDir, name, "lower")
 	if readonly {
-		lower = path.Join(dir, "rootfs")
+		dir = path.Join(containersDir, name, "rootfs")
 	}
-	if err := a.tree.Graft(lower, t); err != nil {
+	if err := a.tree.Graft(dir, t); err != nil {
 		return "", err
 	}
-	a.lowers[key] = path.Join("/", lower)
-	return a.lowers[key], nil
+	a.lowers[key] = lower{path.Join("/", dir), part}
+	return a.lowers[key].path, nil
 }
 
 // addBundle writes config.json, runtime.json and the mount points that must exist, since the root is
 // read-only when containers start.
-func (a *assembly) addBundle(o options, dir, lower string) error {
-	origin := "bundle " + strings.TrimPrefix(dir, "containers/")
+func (a *assembly) addBundle(o options, name, files string) error {
+	origin := a.result.parts.add(Part{Kind: PartBundle, Name: name})
+	dir := path.Join(containersDir, name)
 	config, err := o.config(a.ids)
 	if err != nil {
 		return fmt.Errorf("%s: %w", origin, err)
@@ -229,7 +261,7 @@ func (a *assembly) addBundle(o options, dir, lower string) error {
 	}
 	for file, content := range map[string]any{
 		"config.json":  config,
-		"runtime.json": o.runtime(path.Join("/", dir), lower),
+		"runtime.json": o.runtime(path.Join("/", dir), files),
 	} {
 		data, err := marshal(content)
 		if err != nil {

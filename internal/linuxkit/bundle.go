@@ -12,50 +12,69 @@ import (
 // label is where an image says how it wants to be run, in the keys of a container.
 const label = "org.mobyproject.config"
 
+// maxLabel is how long the label may be, in bytes; each container of the image has its content in its bundle.
+const maxLabel = 32 << 10
+
 // parseLabel reads the label of the image, if it has one.
-func parseLabel(image string, c ImageConfig) (options, error) {
+func parseLabel(r *strictyaml.Reader, image string, c ImageConfig) options {
 	var o options
 	text := c.Labels[label]
 	if text == "" {
-		return o, nil
+		return o
 	}
-	r := &strictyaml.Reader{}
-	r.Decode(fmt.Sprintf("image %s, label %s", image, label), []byte(text), &o)
+	file := fmt.Sprintf("image %s, label %s", image, label)
+	if len(text) > maxLabel {
+		r.Faultf(strictyaml.Pos{File: file, Line: 1, Column: 1}, "the label has %d bytes, want at most %d", len(text), maxLabel)
+		return o
+	}
+	r.Decode(file, []byte(text), &o)
 	checkOptions(r, o)
-	return o, r.Err()
+	return o
 }
 
 // settle merges what the YAML, the label and the image's own configuration say, strongest first. The
-// warnings name keys that have no effect.
+// warnings tell what LinuxKit ignores and what will not run.
 func settle(c container, l options, image ImageConfig) (o options, warnings []string, err error) {
-	o = c.options.over(l)
-	warn := func(pos strictyaml.Pos, key, why string) {
-		warnings = append(warnings, fmt.Sprintf("%s: %q has no effect: %s", pos, key, why))
+	warn := func(pos strictyaml.Pos, format string, args ...any) {
+		warnings = append(warnings, fmt.Sprintf("%s: %s", pos, fmt.Sprintf(format, args...)))
 	}
-	if l.CapabilitiesAdd.Set() {
-		warn(l.CapabilitiesAdd.Pos, "capabilities.add", "LinuxKit ignores it in a label")
-	}
-	if l.BindsAdd.Set() {
-		warn(l.BindsAdd.Pos, "binds.add", "LinuxKit ignores it in a label")
-	}
-	switch {
-	case !c.CapabilitiesAdd.Set():
-	case c.Capabilities.Set():
-		warn(c.CapabilitiesAdd.Pos, "capabilities.add", `"capabilities" stands beside it`)
-	default:
-		o.Capabilities.V = slices.Concat(l.Capabilities.V, c.CapabilitiesAdd.V)
-		if err := checkCapabilities(o.Capabilities.V); err != nil {
-			return o, nil, strictyaml.Errors{{Pos: c.CapabilitiesAdd.Pos, Message: fmt.Sprintf("added to the image's label: %v", err)}}
+	ignored := func(given bool, pos strictyaml.Pos, key, where string) {
+		if given {
+			warn(pos, "%q counts; LinuxKit ignores it %s", key, where)
 		}
 	}
-	switch {
-	case !c.BindsAdd.Set():
-	case c.Binds.Set():
-		warn(c.BindsAdd.Pos, "binds.add", `"binds" stands beside it`)
-	default:
-		o.Binds.V = slices.Concat(l.Binds.V, c.BindsAdd.V)
+	ignored(l.CapabilitiesAdd.Set(), l.CapabilitiesAdd.Pos, "capabilities.add", "in a label")
+	ignored(l.BindsAdd.Set(), l.BindsAdd.Pos, "binds.add", "in a label")
+	ignored(c.CapabilitiesAdd.Set() && c.Capabilities.Set(), c.CapabilitiesAdd.Pos, "capabilities.add", `beside "capabilities"`)
+	ignored(c.BindsAdd.Set() && c.Binds.Set(), c.BindsAdd.Pos, "binds.add", `beside "binds"`)
+	if l, err = l.added(l); err != nil {
+		return o, nil, err
+	}
+	if o, err = c.options.over(l).added(c.options); err != nil {
+		return o, nil, err
+	}
+	private := o.UserNS.V != "" && o.UserNS.V != "host" && o.UserNS.V != "root"
+	switch mapped := len(o.UIDMappings.V)+len(o.GIDMappings.V) > 0; {
+	case mapped && !private:
+		warn(c.Name.Pos, "container %s maps users or groups and has no userns of its own: runc will not start it", c.Name.V)
+	case o.UserNS.V == "new" && !mapped:
+		warn(c.Name.Pos, "container %s has a userns of its own and maps no users or groups: runc will not start it", c.Name.V)
 	}
 	return o.withImage(image), warnings, nil
+}
+
+// added returns o with what the .add keys of from say at the ends of its lists.
+func (o options) added(from options) (options, error) {
+	if add := from.CapabilitiesAdd; add.Set() {
+		o.Capabilities = strictyaml.Value[[]capability]{Pos: add.Pos, V: slices.Concat(o.Capabilities.V, add.V)}
+		if err := checkCapabilities(o.Capabilities.V); err != nil {
+			return o, strictyaml.Errors{{Pos: add.Pos, Message: fmt.Sprintf(`"capabilities.add": with what it adds to, %v`, err)}}
+		}
+	}
+	if add := from.BindsAdd; add.Set() {
+		o.Binds = strictyaml.Value[[]bind]{Pos: add.Pos, V: slices.Concat(o.Binds.V, add.V)}
+	}
+	return o, nil
 }
 
 // withImage fills in what only the image's configuration says. A command replaces entrypoint and arguments.
@@ -98,11 +117,13 @@ func (o options) config(ids ids) (ociSpec, error) {
 		Annotations: stringMap(o.Annotations.V),
 		Linux: ociLinux{
 			Sysctl:            stringMap(o.Sysctl.V),
-			Resources:         ociResources{Devices: rules},
-			CgroupsPath:       o.CgroupsPath.V,
+			UIDMappings:       o.UIDMappings.V,
+			GIDMappings:       o.GIDMappings.V,
+			Resources:         o.Resources.V.withRules(rules),
+			CgroupsPath:       string(o.CgroupsPath.V),
 			Namespaces:        o.namespaces(),
 			Devices:           devices,
-			RootfsPropagation: o.RootfsPropagation.V,
+			RootfsPropagation: string(o.RootfsPropagation.V),
 			MaskedPaths:       o.MaskedPaths.V,
 			ReadonlyPaths:     o.ReadonlyPaths.V,
 		},
@@ -146,11 +167,11 @@ func defaultMounts(readonly bool) []ociMount {
 		dev, sys = append(dev, "ro"), append(sys, "ro")
 	}
 	return []ociMount{
-		{"/proc", "proc", "proc", []string{"nosuid", "nodev", "noexec", "relatime"}},
-		{"/dev", "tmpfs", "tmpfs", dev},
-		{"/dev/pts", "devpts", "devpts", []string{"nosuid", "noexec", "newinstance", "ptmxmode=0666", "mode=0620"}},
-		{"/sys", "sysfs", "sysfs", sys},
-		{"/sys/fs/cgroup", "cgroup", "cgroup", []string{"nosuid", "noexec", "nodev", "relatime", "ro"}},
+		{Destination: "/proc", Type: "proc", Source: "proc", Options: []string{"nosuid", "nodev", "noexec", "relatime"}},
+		{Destination: "/dev", Type: "tmpfs", Source: "tmpfs", Options: dev},
+		{Destination: "/dev/pts", Type: "devpts", Source: "devpts", Options: []string{"nosuid", "noexec", "newinstance", "ptmxmode=0666", "mode=0620"}},
+		{Destination: "/sys", Type: "sysfs", Source: "sysfs", Options: sys},
+		{Destination: "/sys/fs/cgroup", Type: "cgroup", Source: "cgroup", Options: []string{"nosuid", "noexec", "nodev", "relatime", "ro"}},
 	}
 }
 
@@ -159,14 +180,14 @@ func defaultMounts(readonly bool) []ociMount {
 func (o options) mounts() ([]ociMount, error) {
 	all := defaultMounts(o.Readonly.V)
 	for _, t := range o.Tmpfs.V {
-		all = append(all, ociMount{t.destination, "tmpfs", "tmpfs", t.options})
+		all = append(all, ociMount{Destination: t.destination, Type: "tmpfs", Source: "tmpfs", Options: t.options})
 	}
 	for _, b := range o.Binds.V {
 		opts := []string{"rw", "rbind", "rshared"}
 		if b.options != nil {
 			opts = append(slices.Clone(b.options), "rbind")
 		}
-		all = append(all, ociMount{b.destination, "bind", b.source, opts})
+		all = append(all, ociMount{Destination: b.destination, Type: "bind", Source: b.source, Options: opts})
 	}
 	for _, m := range o.Mounts.V {
 		full, err := m.complete()
@@ -203,21 +224,28 @@ func (o options) namespaces() []ociNamespace {
 	add("ipc", cmp.Or(o.IPC.V, "host"))
 	add("uts", cmp.Or(o.UTS.V, "host"))
 	add("pid", cmp.Or(o.PID.V, "new"))
+	add("user", cmp.Or(o.UserNS.V, "host"))
 	add("mount", "new")
 	return list
 }
 
-// devices returns the device nodes and the rules that allow their use.
-func (o options) devices() ([]ociDevice, []ociDeviceRule) {
+// devices returns the device nodes and the rules that allow their use. A fifo needs no rule and an unbuffered
+// device is a character device to them; LinuxKit writes rules of these types, which runc refuses.
+func (o options) devices() ([]ociDevice, []deviceRule) {
 	var nodes []ociDevice
-	var rules []ociDeviceRule
+	var rules []deviceRule
 	for _, d := range o.Devices.V {
-		rule := ociDeviceRule{Allow: true, Type: d.Type, Access: "rwm"}
+		rule := deviceRule{Allow: true, Type: d.Type, Access: "rwm"}
 		if d.Path != "all" {
 			rule.Major, rule.Minor = &d.Major, &d.Minor
 			nodes = append(nodes, ociDevice{Path: d.Path, Type: d.Type, Major: d.Major, Minor: d.Minor, FileMode: d.Mode.V})
 		}
-		rules = append(rules, rule)
+		if d.Type == "u" {
+			rule.Type = "c"
+		}
+		if d.Type != "p" {
+			rules = append(rules, rule)
+		}
 	}
 	return nodes, rules
 }
@@ -242,6 +270,11 @@ func (o options) runtime(dir, lower string) runtimeSpec {
 		Cgroups:    append([]string{}, o.Runtime.Cgroups.V...), // [], not null
 		Mounts:     mounts,
 		Mkdir:      append([]string{}, o.Runtime.Mkdir.V...),
-		Interfaces: []string{},
+		Interfaces: append([]networkInterface{}, o.Runtime.Interfaces.V...),
+		BindNS: runtimeBindNS{
+			Cgroup: o.Runtime.BindNS.Cgroup.V, IPC: o.Runtime.BindNS.IPC.V, Mnt: o.Runtime.BindNS.Mnt.V,
+			Net: o.Runtime.BindNS.Net.V, PID: o.Runtime.BindNS.PID.V, User: o.Runtime.BindNS.User.V, UTS: o.Runtime.BindNS.UTS.V,
+		},
+		Namespace: string(o.Runtime.Namespace.V),
 	}
 }

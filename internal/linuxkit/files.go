@@ -1,11 +1,13 @@
 package linuxkit
 
 import (
+	"cmp"
 	"errors"
 	"fmt"
 	"io/fs"
 	"path"
 	"path/filepath"
+	"slices"
 	"strings"
 
 	"github.com/hookbuild/hookbuild/internal/filetree"
@@ -15,70 +17,134 @@ import (
 // file is an entry of files.
 type file struct {
 	Pos       strictyaml.Pos
-	Path      strictyaml.Value[string] `yaml:"path,required"`
-	Directory strictyaml.Value[bool]   `yaml:"directory"`
-	Symlink   strictyaml.Value[string] `yaml:"symlink"`
-	Contents  strictyaml.Value[string] `yaml:"contents,literal"`
-	Source    strictyaml.Value[string] `yaml:"source"`
-	Optional  strictyaml.Value[bool]   `yaml:"optional"`
-	Mode      strictyaml.Value[octal]  `yaml:"mode"`
-	UID       strictyaml.Value[ident]  `yaml:"uid"`
-	GID       strictyaml.Value[ident]  `yaml:"gid"`
-	_         struct{}                 `unsupported:"metadata"`
+	Path      strictyaml.Value[string]       `yaml:"path,required"`
+	Directory strictyaml.Value[bool]         `yaml:"directory"`
+	Symlink   strictyaml.Value[string]       `yaml:"symlink"`
+	Contents  strictyaml.Value[string]       `yaml:"contents,literal"` // expandContents decides
+	Source    strictyaml.Value[string]       `yaml:"source"`
+	Metadata  strictyaml.Value[metadataForm] `yaml:"metadata"`
+	Optional  strictyaml.Value[bool]         `yaml:"optional"`
+	Mode      strictyaml.Value[octal]        `yaml:"mode"`
+	UID       strictyaml.Value[ident]        `yaml:"uid"`
+	GID       strictyaml.Value[ident]        `yaml:"gid"`
 
-	dir string // of the YAML
+	sources []string // where source may be, in the order to try
 }
+
+// maxLevels is how deep a file may lie, since what it takes to make the directories above it grows faster.
+const maxLevels = 100
 
 // checkFile finds what is wrong with an entry as a whole.
 func checkFile(r *strictyaml.Reader, f file) {
 	if f.Path.Set() {
-		if p, err := filetree.Clean(f.Path.V); err != nil {
+		switch p, err := filetree.Clean(f.Path.V); {
+		case err != nil:
 			r.Faultf(f.Path.Pos, "%v", err)
-		} else if p == "." {
+		case p == ".":
 			r.Faultf(f.Path.Pos, "%q is the root directory", f.Path.V)
+		case strings.Count(p, "/") >= maxLevels:
+			r.Faultf(f.Path.Pos, "%.40q… has more than %d levels", p, maxLevels)
 		}
 	}
-	kinds := 0
-	for _, given := range []bool{f.Directory.V, f.Symlink.Set(), f.Contents.Set(), f.Source.Set()} {
-		if given {
-			kinds++
-		}
-	}
-	if kinds != 1 {
-		r.Faultf(f.Pos, "want one of directory: true, symlink, contents and source, got %d", kinds)
-	}
-	if f.Symlink.Set() && f.Symlink.V == "" {
+	content := f.given(contentsKey, sourceKey, metadataKey)
+	switch others := f.given(sourceKey, metadataKey); {
+	case f.Symlink.Set() && f.Symlink.V == "":
 		r.Faultf(f.Symlink.Pos, "the symlink leads nowhere")
-	}
-	if f.Source.Set() && (f.Source.V == "" || strings.HasPrefix(f.Source.V, "~")) {
-		r.Faultf(f.Source.Pos, "source %q: want a path, absolute or relative to this file; ~ is not supported yet", f.Source.V)
+	case f.Directory.V && len(content) > 0:
+		r.Faultf(f.Pos, "a directory has no %s", strings.Join(content, ", no "))
+	case f.Directory.V:
+	case f.Symlink.Set() && len(others) > 0:
+		r.Faultf(f.Pos, "a symlink has no %s", strings.Join(others, ", no "))
+	case f.Symlink.Set():
+	case len(content) != 1:
+		r.Faultf(f.Pos, "want one of directory: true, symlink, contents, source and metadata, got %s",
+			cmp.Or(strings.Join(content, " and "), "none"))
 	}
 }
 
-func (f file) sourcePath() string {
-	if filepath.IsAbs(f.Source.V) {
-		return f.Source.V
+const (
+	contentsKey = "contents"
+	sourceKey   = "source"
+	metadataKey = "metadata"
+)
+
+// given lists those of the keys that f has.
+func (f file) given(keys ...string) []string {
+	has := map[string]bool{contentsKey: f.Contents.Set(), sourceKey: f.Source.Set(), metadataKey: f.Metadata.Set()}
+	return slices.DeleteFunc(slices.Clone(keys), func(k string) bool { return !has[k] })
+}
+
+// ineffective says which keys of f LinuxKit takes and does nothing with.
+func (f file) ineffective() []string {
+	var said []string
+	say := func(pos strictyaml.Pos, key, why string) {
+		said = append(said, fmt.Sprintf("%s: %q has no effect: %s", pos, key, why))
 	}
-	return filepath.Join(f.dir, f.Source.V)
+	switch {
+	case f.Directory.V && f.Symlink.Set():
+		say(f.Symlink.Pos, "symlink", "the entry is a directory")
+	case f.Symlink.Set() && f.Contents.Set():
+		say(f.Contents.Pos, contentsKey, "the entry is a symlink")
+	}
+	if f.Optional.V && !f.Source.Set() {
+		say(f.Optional.Pos, "optional", `it goes with "source"`)
+	}
+	return said
+}
+
+// locate says where source may be: beside the YAML, and then where LinuxKit looks.
+func (f *file) locate(r *strictyaml.Reader, dir string, o ParseOptions) {
+	if !f.Source.Set() {
+		return
+	}
+	source := f.Source.V
+	below, atHome := strings.CutPrefix(source, "~/")
+	switch {
+	case atHome && o.Home != "":
+		f.sources = []string{filepath.Join(o.Home, below)}
+	case atHome:
+		r.Faultf(f.Source.Pos, "source %q: it is not known here which directory ~ is", source)
+	case source == "" || strings.HasPrefix(source, "~"):
+		r.Faultf(f.Source.Pos, "source %q: want a path, absolute, relative to this file or below ~/", source)
+	case filepath.IsAbs(source):
+		f.sources = []string{source}
+	default:
+		f.sources = []string{filepath.Join(dir, source)}
+		if second := filepath.Join(o.WorkDir, source); o.WorkDir != "" && second != f.sources[0] {
+			f.sources = append(f.sources, second)
+		}
+	}
+}
+
+// expandContents puts variables into contents where the template wants that.
+func (f *file) expandContents(r *strictyaml.Reader, t Template) {
+	if t != TemplateHook || !f.Contents.Set() {
+		return
+	}
+	text, err := r.Expand(f.Contents.V)
+	if err != nil {
+		r.Faultf(f.Contents.Pos, "%q: %v", contentsKey, err)
+	}
+	f.Contents.V = text
 }
 
 // inode makes what f describes; nil where its source does not exist and need not.
-func (f file) inode(ids ids, readFile func(string) ([]byte, error)) (*filetree.Inode, error) {
-	n, err := f.content(readFile)
+func (a *assembly) inode(f file) (*filetree.Inode, error) {
+	n, err := a.content(f)
 	if n == nil || err != nil {
 		return nil, err
 	}
 	if f.Mode.Set() && n.Kind != filetree.Symlink {
 		n.Perm = uint32(f.Mode.V)
 	}
-	if n.UID, err = ids.number(f.UID.V); err != nil {
+	if n.UID, err = a.ids.number(f.UID.V); err != nil {
 		return nil, err
 	}
-	n.GID, err = ids.number(f.GID.V)
+	n.GID, err = a.ids.number(f.GID.V)
 	return n, err
 }
 
-func (f file) content(readFile func(string) ([]byte, error)) (*filetree.Inode, error) {
+func (a *assembly) content(f file) (*filetree.Inode, error) {
 	switch {
 	case f.Directory.V:
 		return directory(0o700), nil
@@ -86,18 +152,48 @@ func (f file) content(readFile func(string) ([]byte, error)) (*filetree.Inode, e
 		return symlink(f.Symlink.V), nil
 	case f.Contents.Set():
 		return regular([]byte(f.Contents.V), 0o600), nil
+	case f.Metadata.Set():
+		data, err := a.spec.metadata(f.Metadata.V, a.kernelRef())
+		return regular(data, 0o600), err
 	}
-	if readFile == nil {
-		return nil, fmt.Errorf("%s: source: no file can be read: Options.ReadFile is nil", f.Source.Pos)
-	}
-	data, err := readFile(f.sourcePath())
+	data, err := a.source(f)
 	if f.Optional.V && errors.Is(err, fs.ErrNotExist) {
 		return nil, nil
 	}
 	if err != nil {
 		return nil, strictyaml.Errors{{Pos: f.Source.Pos, Message: fmt.Sprintf("source: %v", err)}}
 	}
-	return regular(data, 0o600), nil
+	return &filetree.Inode{Kind: filetree.Regular, Perm: 0o600, Data: data}, nil
+}
+
+// source reads what f.Source names, from the first place where it is.
+func (a *assembly) source(f file) (filetree.Blob, error) {
+	var first error
+	for i, name := range f.sources {
+		data, err := a.read(name)
+		if err == nil && i > 0 {
+			a.warnf("%s: source: %s does not exist beside this file; taken from the working directory, as LinuxKit does",
+				f.Source.Pos, f.sources[0])
+		}
+		if first == nil {
+			first = err
+		}
+		if err == nil || !errors.Is(err, fs.ErrNotExist) {
+			return data, err
+		}
+	}
+	return filetree.Blob{}, first
+}
+
+func (a *assembly) read(name string) (filetree.Blob, error) {
+	switch {
+	case a.options.File != nil:
+		return a.options.File(name)
+	case a.options.ReadFile != nil:
+		data, err := a.options.ReadFile(name)
+		return filetree.Bytes(data), err
+	}
+	return filetree.Blob{}, errors.New("no file can be read: Options has neither File nor ReadFile")
 }
 
 // searchable adds to a file's mode the search bit for each class that has any bit: the mode that LinuxKit
@@ -117,7 +213,7 @@ func searchable(perm uint32) uint32 {
 func (a *assembly) addFiles(files []file) error {
 	mentioned := map[string]bool{}
 	for _, f := range files {
-		n, err := f.inode(a.ids, a.options.ReadFile)
+		n, err := a.inode(f)
 		if err != nil {
 			return err
 		}
@@ -131,15 +227,20 @@ func (a *assembly) addFiles(files []file) error {
 		if err := a.addParents(p, n, f, mentioned); err != nil {
 			return fmt.Errorf("%s: %w", f.Pos, err)
 		}
-		if n.Kind == filetree.Dir && !f.Mode.Set() && a.keeps(p, n, f, mentioned) {
+		if old, ok := a.tree.Lookup(p); ok && n.Kind == filetree.Dir && !f.Mode.Set() && a.keeps(p, old, n, f, mentioned) {
 			continue
 		}
-		if err := a.tree.Add(p, n, f.Pos.String()); err != nil {
+		if err := a.tree.Add(p, n, a.origin(f)); err != nil {
 			return fmt.Errorf("%s: %w", f.Pos, err)
 		}
 		mentioned[p] = true
 	}
 	return nil
+}
+
+// origin names the entry in messages; every entry is of the one part files.
+func (a *assembly) origin(f file) string {
+	return a.result.parts.addAs(f.Pos.String(), &Part{Kind: PartFiles})
 }
 
 // addParents makes the missing parents of p.
@@ -151,31 +252,33 @@ func (a *assembly) addParents(p string, n *filetree.Inode, f file, mentioned map
 			perm = searchable(uint32(f.Mode.V))
 		}
 	}
+	exists := true // below what does not exist nothing does
 	for i := range len(p) {
 		if p[i] != '/' {
 			continue
 		}
 		made := &filetree.Inode{Kind: filetree.Dir, Perm: perm, UID: n.UID, GID: n.GID}
-		if a.keeps(p[:i], made, f, mentioned) {
-			continue
+		if exists {
+			var old filetree.Entry
+			if old, exists = a.tree.Lookup(p[:i]); exists {
+				a.keeps(p[:i], old, made, f, mentioned) // a symlink or a conflict shows where the file is added
+				continue
+			}
 		}
-		if _, exists := a.tree.Lookup(p[:i]); exists { // a symlink, or a conflict that Add will report
-			continue
-		}
-		if err := a.tree.Add(p[:i], made, f.Pos.String()); err != nil {
+		mentioned[p[:i]] = true
+		if err := a.tree.Add(p[:i], made, a.origin(f)); err != nil {
 			return err
 		}
 	}
 	return nil
 }
 
-// keeps says whether dir is a directory already, which then stays as it is. Where LinuxKit would turn it into
+// keeps says whether old at dir is a directory, which then stays as it is. Where LinuxKit would turn it into
 // n, it warns; it does so for the first entry that mentions the directory, as only that one counts there.
-func (a *assembly) keeps(dir string, n *filetree.Inode, f file, mentioned map[string]bool) bool {
+func (a *assembly) keeps(dir string, old filetree.Entry, n *filetree.Inode, f file, mentioned map[string]bool) bool {
 	first := !mentioned[dir]
 	mentioned[dir] = true
-	old, ok := a.tree.Lookup(dir)
-	if !ok || old.Kind != filetree.Dir {
+	if old.Kind != filetree.Dir {
 		return false
 	}
 	if first && (old.Perm != n.Perm || old.UID != n.UID || old.GID != n.GID) {

@@ -2,7 +2,6 @@ package linuxkit
 
 import (
 	"fmt"
-	"path"
 
 	"github.com/hookbuild/hookbuild/internal/filetree"
 )
@@ -49,26 +48,35 @@ func ignored(p string) bool {
 }
 
 // unpack returns the files of img as they are laid out in HookOS: without what is ignored, and with the
-// places that a container's mounts and a resolver need. resolver is the inode of etc/resolv.conf. The
-// inodes are copies, hard links among them kept: an image that is unpacked twice must not end up as links
-// from one place to the other.
+// places that a container's mounts and a resolver need. resolver is the inode of etc/resolv.conf. origin is
+// what all entries get.
 func unpack(img Image, origin string, resolver *filetree.Inode) (*filetree.Tree, error) {
+	t, err := copyTree(img.Tree, origin, ignored)
+	if err == nil {
+		err = addSpecial(t, origin, resolver)
+	}
+	if err != nil {
+		return nil, fmt.Errorf("%s: %w", origin, err)
+	}
+	return t, nil
+}
+
+// copyTree returns a tree of what skip does not want left out; it may be nil. The inodes are copies, hard
+// links among them kept: an image that is unpacked twice must not end up as links from one place to the other.
+func copyTree(from *filetree.Tree, origin string, skip func(path string) bool) (*filetree.Tree, error) {
 	t := filetree.New()
 	copies := map[*filetree.Inode]*filetree.Inode{}
-	for _, e := range img.Tree.Entries() {
-		if ignored(e.Path) {
+	for _, e := range from.Entries() {
+		if skip != nil && skip(e.Path) {
 			continue
 		}
 		if copies[e.Inode] == nil {
 			n := *e.Inode
 			copies[e.Inode] = &n
 		}
-		if err := t.Add(e.Path, copies[e.Inode], e.Origin); err != nil {
-			return nil, fmt.Errorf("%s: %w", origin, err)
+		if err := t.Add(e.Path, copies[e.Inode], origin); err != nil {
+			return nil, err
 		}
-	}
-	if err := addSpecial(t, origin, resolver); err != nil {
-		return nil, fmt.Errorf("%s: %w", origin, err)
 	}
 	return t, nil
 }
@@ -97,18 +105,6 @@ func ensureDir(t *filetree.Tree, p, origin string) error {
 		return nil
 	}
 	return t.Add(p, directory(0o755), origin)
-}
-
-// regularFile returns the regular file at p of an image.
-func regularFile(img Image, ref, p string) (filetree.Blob, error) {
-	e, ok := img.Tree.Lookup(p)
-	if !ok {
-		return filetree.Blob{}, fmt.Errorf("image %s has no %s", ref, path.Join("/", p))
-	}
-	if e.Kind != filetree.Regular {
-		return filetree.Blob{}, fmt.Errorf("image %s: %s is a %s, want a file", ref, path.Join("/", p), e.Kind)
-	}
-	return e.Data, nil
 }
 
 func regular(data []byte, perm uint32) *filetree.Inode {

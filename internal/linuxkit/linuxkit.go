@@ -6,6 +6,7 @@ package linuxkit
 import (
 	"path/filepath"
 	"slices"
+	"strings"
 
 	"github.com/hookbuild/hookbuild/internal/strictyaml"
 )
@@ -15,56 +16,119 @@ const FlavorKernel = "${HOOK_KERNEL}"
 
 // Spec is a parsed LinuxKit YAML, or several merged. It does not change after it was made.
 type Spec struct {
-	kernel   kernel
-	init     []strictyaml.Value[ref]
-	onboot   []container
-	services []container
-	files    []file
-	warnings []string
+	kernel     kernel
+	init       []strictyaml.Value[ref]
+	onboot     []container
+	onshutdown []container
+	services   []container
+	volumes    []volume
+	files      []file
+	warnings   []string
 }
 
-// Parse reads the LinuxKit YAML in data. file is its path: faults carry it, and `source:` of `files:` is
-// relative to its directory.
-//
-// ${NAME} in a scalar value is replaced by vars[NAME]; a NAME ([A-Za-z_][A-Za-z0-9_]*) that is not in vars
-// is a fault. Every other $ is an ordinary character, and there is no way to quote. Two values are left as
-// they are: files[].contents, which holds shell scripts with variables of their own, and a kernel.image
-// that is exactly FlavorKernel. What a variable brought may serve as string, number or boolean.
-//
-// The error is a strictyaml.Errors with all faults of the file.
+// ParseOptions is what a YAML is read with. The zero value declares no variable.
+type ParseOptions struct {
+	Vars     map[string]string // what the variables stand for
+	Template Template          // which of them are replaced; empty means TemplateNone
+	// WorkDir is where a relative `source:` is looked for second; LinuxKit looks there only. Empty means that
+	// it is not.
+	WorkDir string
+	Home    string // what ~ in a `source:` stands for; empty makes that a fault
+}
+
+// What one YAML may be, so that reading a hostile one takes bounded time and memory.
+const (
+	maxYAML       = 512 << 10 // bytes
+	maxFaults     = 200
+	maxItems      = 10_000  // of a list
+	maxContainers = 1000    // of a kind: they are numbered with three digits, in whose order they run
+	maxAbove      = 100_000 // directories above all files, each counted for each file below it
+)
+
+func newReader() *strictyaml.Reader {
+	return &strictyaml.Reader{MergeKeys: true, MaxFaults: maxFaults, MaxItems: maxItems}
+}
+
+// Parse reads the LinuxKit YAML in data with variables and nothing else; see ParseWith.
 func Parse(file string, data []byte, vars map[string]string) (*Spec, error) {
-	r := &strictyaml.Reader{Expand: expander(vars)}
+	return ParseWith(file, data, ParseOptions{Vars: vars})
+}
+
+// ParseWith reads the LinuxKit YAML in data, at most 512 KiB. file is its path: faults carry it, and `source:`
+// of `files:` is relative to its directory. What a variable brought may serve as string, number or boolean.
+//
+// The error is a strictyaml.Errors with the faults of the file: all of them, where there are not hundreds.
+func ParseWith(file string, data []byte, o ParseOptions) (*Spec, error) {
+	r := newReader()
+	if len(data) > maxYAML {
+		r.Faultf(strictyaml.Pos{File: file, Line: 1, Column: 1}, "the file has %d bytes, want at most %d", len(data), maxYAML)
+		return nil, r.Err()
+	}
+	r.Expand = newExpander(o.Template, o.Vars).expand
 	var doc document
 	r.Decode(file, data, &doc)
-	checkKernel(r, &doc.Kernel)
-	for _, c := range slices.Concat(doc.Onboot, doc.Services) {
-		checkOptions(r, c.options)
-	}
-	for i := range doc.Files {
-		doc.Files[i].dir = filepath.Dir(file)
-		checkFile(r, doc.Files[i])
-	}
-	s := &Spec{kernel: doc.Kernel, init: doc.Init, onboot: doc.Onboot, services: doc.Services, files: doc.Files}
-	if doc.Trust.Set() {
-		s.warnings = append(s.warnings, doc.Trust.Pos.String()+`: "trust" has no effect, as in LinuxKit`)
-	}
-	s.check(r)
+	s := newSpec(r, &doc, filepath.Dir(file), o)
 	if err := r.Err(); err != nil {
 		return nil, err
 	}
 	return s, nil
 }
 
+// newSpec checks what a document in the directory dir says and takes it over.
+func newSpec(r *strictyaml.Reader, doc *document, dir string, o ParseOptions) *Spec {
+	s := &Spec{
+		kernel: doc.Kernel, init: doc.Init, onboot: doc.Onboot, onshutdown: doc.Onshutdown, services: doc.Services,
+		volumes: doc.Volumes, files: doc.Files,
+	}
+	checkKernel(r, &s.kernel, o.Template)
+	for _, c := range s.containers() {
+		checkOptions(r, c.options)
+	}
+	for _, v := range s.volumes {
+		checkVolume(r, v)
+	}
+	above := 0
+	for i := range s.files {
+		f := &s.files[i]
+		if above += strings.Count(f.Path.V, "/"); above > maxAbove {
+			r.Faultf(f.Path.Pos, "together, the files have more than %d directories above them", maxAbove)
+			break
+		}
+		f.locate(r, dir, o)
+		f.expandContents(r, o.Template)
+		checkFile(r, *f)
+		s.warnings = append(s.warnings, f.ineffective()...)
+	}
+	if doc.Trust.Set() {
+		s.warnings = append(s.warnings, doc.Trust.Pos.String()+`: "trust" has no effect, as in LinuxKit`)
+	}
+	s.check(r)
+	return s
+}
+
+// containers lists all of them, in the order in which they are numbered.
+func (s *Spec) containers() []*container {
+	var all []*container
+	for _, list := range [][]container{s.onboot, s.onshutdown, s.services} {
+		for i := range list {
+			all = append(all, &list[i])
+		}
+	}
+	return all
+}
+
 // Merge returns a with b merged into it as LinuxKit merges: what b says about the kernel replaces, all lists
 // are appended. Names that clash are found by Validate.
 func Merge(a, b *Spec) *Spec {
 	m := &Spec{
-		kernel:   a.kernel,
-		init:     slices.Concat(a.init, b.init),
-		onboot:   slices.Concat(a.onboot, b.onboot),
-		services: slices.Concat(a.services, b.services),
-		files:    slices.Concat(a.files, b.files),
-		warnings: slices.Concat(a.warnings, b.warnings),
+		kernel:     a.kernel,
+		init:       slices.Concat(a.init, b.init),
+		onboot:     slices.Concat(a.onboot, b.onboot),
+		onshutdown: slices.Concat(a.onshutdown, b.onshutdown),
+		services:   slices.Concat(a.services, b.services),
+		volumes:    slices.Concat(a.volumes, b.volumes),
+		files:      slices.Concat(a.files, b.files),
+		warnings:   slices.Concat(a.warnings, b.warnings),
 	}
 	if b.kernel.Image.V != "" {
 		m.kernel.Image = b.kernel.Image
@@ -72,39 +136,76 @@ func Merge(a, b *Spec) *Spec {
 	if b.kernel.Cmdline.V != "" {
 		m.kernel.Cmdline = b.kernel.Cmdline
 	}
+	if b.kernel.Binary.V != "" {
+		m.kernel.Binary = b.kernel.Binary
+	}
+	if b.kernel.Tar.Set() {
+		m.kernel.Tar = b.kernel.Tar
+	}
+	if b.kernel.UCode.Set() {
+		m.kernel.UCode = b.kernel.UCode
+	}
 	return m
 }
 
-// Validate finds what only shows in the whole, after the last Merge: two services of one name, an owner
-// that names no container. The error is a strictyaml.Errors.
+// Validate finds what only shows in the whole, after the last Merge: two services or volumes of one name, an
+// owner that names no container, a volume that nobody declares. The error is a strictyaml.Errors.
 func (s *Spec) Validate() error {
-	r := &strictyaml.Reader{}
+	r := newReader()
 	s.check(r)
 	s.checkOwners(r)
+	known := s.volumesByName()
+	for _, c := range s.containers() {
+		known.useIn(r, c.options)
+	}
 	return r.Err()
 }
 
-// check looks for service names that occur twice.
+// check looks for names of services and volumes that occur twice, and for too many containers.
 func (s *Spec) check(r *strictyaml.Reader) {
-	first := map[name]strictyaml.Pos{}
-	for _, c := range s.services {
-		if pos, ok := first[c.Name.V]; ok && c.Name.V != "" {
-			r.Faultf(c.Name.Pos, "service %q exists already at %s", c.Name.V, pos)
-			continue
-		}
-		first[c.Name.V] = c.Name.Pos
+	services, volumes := unique{what: "service"}, unique{what: "volume"}
+	for i := range s.services {
+		services.check(r, s.services[i].Name.Pos, string(s.services[i].Name.V))
 	}
+	for _, v := range s.volumes {
+		volumes.check(r, v.Name.Pos, string(v.Name.V))
+	}
+	for _, list := range [][]container{s.onboot, s.onshutdown, s.services} {
+		if len(list) > maxContainers {
+			r.Faultf(list[maxContainers].Name.Pos, "this is one container of more than %d", maxContainers)
+		}
+	}
+}
+
+// unique finds names that occur twice.
+type unique struct {
+	what  string
+	first map[string]strictyaml.Pos
+}
+
+func (u *unique) check(r *strictyaml.Reader, pos strictyaml.Pos, name string) {
+	if u.first == nil {
+		u.first = map[string]strictyaml.Pos{}
+	}
+	if earlier, ok := u.first[name]; ok && name != "" {
+		r.Faultf(pos, "%s %q exists already at %s", u.what, name, earlier)
+		return
+	}
+	u.first[name] = pos
 }
 
 // checkOwners looks for owners that are names of containers which do not exist.
 func (s *Spec) checkOwners(r *strictyaml.Reader) {
 	ids := s.ids()
 	look := func(owner strictyaml.Value[ident]) {
+		if r.Full() {
+			return
+		}
 		if _, err := ids.number(owner.V); err != nil {
 			r.Faultf(owner.Pos, "%v", err)
 		}
 	}
-	for _, c := range slices.Concat(s.onboot, s.services) {
+	for _, c := range s.containers() {
 		look(c.UID)
 		look(c.GID)
 		for _, gid := range c.AdditionalGIDs.V {
@@ -117,22 +218,31 @@ func (s *Spec) checkOwners(r *strictyaml.Reader) {
 	}
 }
 
-// ids numbers the containers: LinuxKit counts from 100, onboot before services; of two containers with one
-// name the later counts.
+// ids numbers the containers: LinuxKit counts from 100; of two containers with one name the later counts.
 func (s *Spec) ids() ids {
 	numbers := ids{}
-	for i, c := range slices.Concat(s.onboot, s.services) {
+	for i, c := range s.containers() {
 		numbers[string(c.Name.V)] = firstID + uint32(i)
 	}
 	return numbers
 }
 
+func (s *Spec) volumesByName() volumes {
+	all := volumes{}
+	for _, v := range s.volumes {
+		all[string(v.Name.V)] = v
+	}
+	return all
+}
+
 // Images lists the image references in the order in which Assemble first asks for them, each once. The
-// flavor's kernel is not among them.
+// flavor's kernel is not among them, nor is what Layouts lists.
 func (s *Spec) Images() []string {
 	var refs []string
+	known := map[string]bool{"": true, FlavorKernel: true}
 	add := func(r string) {
-		if r != "" && r != FlavorKernel && !slices.Contains(refs, r) {
+		if !known[r] {
+			known[r] = true
 			refs = append(refs, r)
 		}
 	}
@@ -140,20 +250,34 @@ func (s *Spec) Images() []string {
 	for _, image := range s.init {
 		add(string(image.V))
 	}
-	for _, c := range slices.Concat(s.onboot, s.services) {
+	for _, v := range s.volumes {
+		if v.Format.V != ociFormat {
+			add(string(v.Image.V))
+		}
+	}
+	for _, c := range s.containers() {
 		add(string(c.Image.V))
 	}
 	return refs
 }
 
-// Sources lists the paths that `source:` of `files:` names, as Assemble will read them, in the order of the
-// YAML. A path that is optional may not exist.
+// Layouts lists the images that volumes want as an OCI image layout, in the order of the YAML.
+func (s *Spec) Layouts() []Layout {
+	var all []Layout
+	for _, v := range s.volumes {
+		if v.Format.V == ociFormat {
+			all = append(all, v.layout())
+		}
+	}
+	return all
+}
+
+// Sources lists the paths that `source:` of `files:` may be read from by Assemble, in the order of the YAML.
+// Not all of them need exist: a source may be optional, and a relative one has a second place.
 func (s *Spec) Sources() []string {
 	var paths []string
 	for _, f := range s.files {
-		if f.Source.Set() {
-			paths = append(paths, f.sourcePath())
-		}
+		paths = append(paths, f.sources...)
 	}
 	return paths
 }

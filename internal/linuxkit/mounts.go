@@ -10,21 +10,36 @@ import (
 	"github.com/hookbuild/hookbuild/internal/strictyaml"
 )
 
-// bind is a bind mount, SOURCE:DESTINATION[:OPTIONS].
+// bind is a bind mount, SOURCE:DESTINATION[:OPTIONS]. A source without a leading / is the name of a volume.
 type bind struct {
+	pos                 strictyaml.Pos
 	source, destination string
 	options             []string // nil where none were given
 }
 
-func (b *bind) FromYAML(r strictyaml.Raw) error { return set(b, r, parseBind) }
+func (b *bind) FromYAML(r strictyaml.Raw) error {
+	if err := set(b, r, parseBind); err != nil {
+		return err
+	}
+	b.pos = r.Pos
+	return nil
+}
+
+func (b bind) plain() any {
+	s := b.source + ":" + b.destination
+	if b.options != nil {
+		s += ":" + strings.Join(b.options, ",")
+	}
+	return s
+}
 
 func parseBind(s string) (bind, error) {
 	parts := strings.Split(s, ":")
 	if len(parts) < 2 || len(parts) > 3 || slices.Contains(parts, "") {
 		return bind{}, fmt.Errorf("bind %q: want SOURCE:DESTINATION or SOURCE:DESTINATION:OPTIONS", s)
 	}
-	if !path.IsAbs(parts[0]) {
-		return bind{}, fmt.Errorf("bind %q: %q has no leading / and so names a volume, which is not supported yet", s, parts[0])
+	if !path.IsAbs(parts[0]) && !validVolume.MatchString(parts[0]) {
+		return bind{}, fmt.Errorf("bind %q: %q is neither an absolute path nor the name of a volume", s, parts[0])
 	}
 	b := bind{source: parts[0], destination: parts[1]}
 	if len(parts) == 3 {
@@ -40,6 +55,13 @@ type tmpfs struct {
 }
 
 func (t *tmpfs) FromYAML(r strictyaml.Raw) error { return set(t, r, parseTmpfs) }
+
+func (t tmpfs) plain() any {
+	if t.options == nil {
+		return t.destination
+	}
+	return t.destination + ":" + strings.Join(t.options, ",")
+}
 
 func parseTmpfs(s string) (tmpfs, error) {
 	parts := strings.Split(s, ":")
@@ -60,6 +82,10 @@ type mount struct {
 	Type        string   `yaml:"type"`
 	Source      string   `yaml:"source"`
 	Options     []string `yaml:"options"`
+
+	// LinuxKit writes these two into its own metadata, in this spelling, and reads them without effect.
+	UIDMappings []idMapping `yaml:"uidmappings"`
+	GIDMappings []idMapping `yaml:"gidmappings"`
 }
 
 // complete fills in what LinuxKit derives: the type from the source, the source from the type, the
@@ -88,5 +114,6 @@ func (m mount) complete() (ociMount, error) {
 }
 
 func (m mount) verbatim() ociMount {
-	return ociMount{Destination: m.Destination, Type: m.Type, Source: m.Source, Options: m.Options}
+	return ociMount{Destination: m.Destination, Type: m.Type, Source: m.Source, Options: m.Options,
+		UIDMappings: m.UIDMappings, GIDMappings: m.GIDMappings}
 }

@@ -56,11 +56,16 @@ type ociMount struct {
 	Type        string   `json:"type,omitempty"`
 	Source      string   `json:"source,omitempty"`
 	Options     []string `json:"options,omitempty"`
+
+	UIDMappings []idMapping `json:"uidMappings,omitempty"`
+	GIDMappings []idMapping `json:"gidMappings,omitempty"`
 }
 
 type ociLinux struct {
+	UIDMappings       []idMapping       `json:"uidMappings,omitempty"`
+	GIDMappings       []idMapping       `json:"gidMappings,omitempty"`
 	Sysctl            map[string]string `json:"sysctl,omitempty"`
-	Resources         ociResources      `json:"resources"`
+	Resources         resources         `json:"resources"`
 	CgroupsPath       string            `json:"cgroupsPath,omitempty"`
 	Namespaces        []ociNamespace    `json:"namespaces"`
 	Devices           []ociDevice       `json:"devices,omitempty"`
@@ -69,51 +74,38 @@ type ociLinux struct {
 	ReadonlyPaths     []string          `json:"readonlyPaths,omitempty"`
 }
 
-type ociResources struct {
-	Devices []ociDeviceRule `json:"devices,omitempty"`
-}
-
 type ociNamespace struct {
 	Type string `json:"type"`
 	Path string `json:"path,omitempty"`
 }
 
 type ociDevice struct {
-	Path     string `json:"path"`
-	Type     string `json:"type"`
-	Major    int    `json:"major"`
-	Minor    int    `json:"minor"`
-	FileMode octal  `json:"fileMode"` // JSON has it in decimal
-}
-
-type ociDeviceRule struct {
-	Allow  bool   `json:"allow"`
-	Type   string `json:"type"`
-	Major  *int   `json:"major,omitempty"`
-	Minor  *int   `json:"minor,omitempty"`
-	Access string `json:"access"`
+	Path     string  `json:"path"`
+	Type     string  `json:"type"`
+	Major    integer `json:"major"`
+	Minor    integer `json:"minor"`
+	FileMode octal   `json:"fileMode"` // JSON has it in decimal
 }
 
 // runtimeSpec is runtime.json, LinuxKit's own file about what to prepare before the container starts. All
 // keys are always there.
 type runtimeSpec struct {
-	Cgroups    []string   `json:"cgroups"`
-	Mounts     []ociMount `json:"mounts"`
-	Mkdir      []string   `json:"mkdir"`
-	Interfaces []string   `json:"interfaces"` // not supported, always empty
-	BindNS     bindNS     `json:"bindNS"`
-	Namespace  string     `json:"namespace"`
+	Cgroups    []string           `json:"cgroups"`
+	Mounts     []ociMount         `json:"mounts"`
+	Mkdir      []string           `json:"mkdir"`
+	Interfaces []networkInterface `json:"interfaces"`
+	BindNS     runtimeBindNS      `json:"bindNS"`
+	Namespace  string             `json:"namespace"`
 }
 
-// bindNS is always empty: runtime.bindNS is not supported.
-type bindNS struct {
-	Cgroup string `json:"cgroup"`
-	IPC    string `json:"ipc"`
-	Mnt    string `json:"mnt"`
-	Net    string `json:"net"`
-	PID    string `json:"pid"`
-	User   string `json:"user"`
-	UTS    string `json:"uts"`
+type runtimeBindNS struct {
+	Cgroup wholePath `json:"cgroup"`
+	IPC    wholePath `json:"ipc"`
+	Mnt    wholePath `json:"mnt"`
+	Net    wholePath `json:"net"`
+	PID    wholePath `json:"pid"`
+	User   wholePath `json:"user"`
+	UTS    wholePath `json:"uts"`
 }
 
 // marshal writes JSON as LinuxKit does: four spaces, nothing escaped for HTML, no newline at the end.

@@ -10,6 +10,7 @@ import (
 	"strconv"
 	"strings"
 
+	"github.com/hookbuild/hookbuild/internal/filetree"
 	"github.com/hookbuild/hookbuild/internal/strictyaml"
 )
 
@@ -39,6 +40,21 @@ func parseName(s string) (name, error) {
 	return name(s), nil
 }
 
+// containerdNamespace is where containerd keeps a service; its names are formed like those of containers.
+type containerdNamespace string
+
+func (containerdNamespace) whole() {}
+
+func (n *containerdNamespace) FromYAML(r strictyaml.Raw) error {
+	return set(n, r, func(s string) (containerdNamespace, error) {
+		if s == "" {
+			return "", nil
+		}
+		_, err := parseName(s)
+		return containerdNamespace(s), err
+	})
+}
+
 // ref is an image reference, or build:DIR for an image that is built from a directory.
 type ref string
 
@@ -46,14 +62,76 @@ func (r *ref) FromYAML(raw strictyaml.Raw) error {
 	return set(r, raw, func(s string) (ref, error) { return ref(s), checkRef(s) })
 }
 
+func (r ref) plain() any { return expandRef(string(r)) }
+
 func checkRef(s string) error {
 	switch {
 	case strings.HasPrefix(s, "@pkg:"):
-		return errors.New("@pkg: is not supported yet")
-	case s == "" || strings.ContainsAny(s, " \t\r\n"):
+		return errors.New("@pkg: is not supported: write the image that it stands for, or build:NAME")
+	case s == "" || strings.ContainsAny(s, " \t\r\n\x00") || strings.Contains(s, "${"):
 		return fmt.Errorf("%q is no image reference", s)
 	}
 	return nil
+}
+
+// schemes are what a reference begins with that names no image of a registry.
+func schemes() []string { return []string{"build:", "oci:", "archive:"} }
+
+// defaultRegistry is meant where a reference names none.
+const defaultRegistry = "docker.io"
+
+// expandRef writes a reference out as LinuxKit does: nginx:1 is nginx:1 of library in the default registry,
+// a/b is a/b there.
+func expandRef(s string) string {
+	if slices.ContainsFunc(schemes(), func(scheme string) bool { return strings.HasPrefix(s, scheme) }) {
+		return s
+	}
+	switch parts := strings.Split(s, "/"); {
+	case len(parts) == 1:
+		return defaultRegistry + "/library/" + s
+	case len(parts) == 2 && !strings.ContainsAny(parts[0], ".:") && parts[0] != "localhost":
+		return defaultRegistry + "/" + s
+	}
+	return s
+}
+
+// imagePath is the path of a file in an image. It may be empty.
+type imagePath string
+
+func (p *imagePath) FromYAML(r strictyaml.Raw) error {
+	return set(p, r, func(s string) (imagePath, error) {
+		if s == "" {
+			return "", nil
+		}
+		clean, err := filetree.Clean(s)
+		if err == nil && clean == "." {
+			err = fmt.Errorf("%q is the root directory", s)
+		}
+		return imagePath(clean), err
+	})
+}
+
+// wholeString is a string that also counts where it is empty.
+type wholeString string
+
+func (wholeString) whole() {}
+
+func (w *wholeString) FromYAML(r strictyaml.Raw) error {
+	return set(w, r, func(s string) (wholeString, error) { return wholeString(s), nil })
+}
+
+// wholePath is an absolute path, or empty; it counts where it is empty, too.
+type wholePath string
+
+func (wholePath) whole() {}
+
+func (w *wholePath) FromYAML(r strictyaml.Raw) error {
+	return set(w, r, func(s string) (wholePath, error) {
+		if s != "" && !path.IsAbs(s) {
+			return "", fmt.Errorf("want an absolute path, got %q", s)
+		}
+		return wholePath(s), nil
+	})
 }
 
 // namespace says which of the kernel's namespaces a container is in: host (or root), new, or a path. Empty
@@ -76,6 +154,8 @@ type octal uint32
 var octalDigits = regexp.MustCompile(`^[0-7]{1,5}$`)
 
 func (o *octal) FromYAML(r strictyaml.Raw) error { return set(o, r, parseOctal) }
+
+func (o octal) plain() any { return fmt.Sprintf("%04o", uint32(o)) }
 
 func parseOctal(s string) (octal, error) {
 	n, err := strconv.ParseUint(s, 8, 12)
@@ -114,6 +194,13 @@ func (id *ident) FromYAML(r strictyaml.Raw) error {
 	return nil
 }
 
+func (id ident) plain() any {
+	if id.container != "" {
+		return id.container
+	}
+	return id.number
+}
+
 const firstID = 100
 
 // ids maps the names of containers to their numbers.
@@ -139,7 +226,10 @@ type rlimit struct {
 	Type string `json:"type"`
 	Hard uint64 `json:"hard"`
 	Soft uint64 `json:"soft"`
+	text string // as written
 }
+
+func (l rlimit) plain() any { return l.text }
 
 func rlimitNames() []string {
 	return []string{"AS", "CORE", "CPU", "DATA", "FSIZE", "LOCKS", "MEMLOCK", "MSGQUEUE",
@@ -165,12 +255,12 @@ func parseRlimit(s string) (rlimit, error) {
 	if err != nil {
 		return rlimit{}, fmt.Errorf("rlimit %q: %w", s, err)
 	}
-	return rlimit{Type: "RLIMIT_" + short, Soft: soft, Hard: hard}, nil
+	return rlimit{Type: "RLIMIT_" + short, Soft: soft, Hard: hard, text: s}, nil
 }
 
 func parseLimit(s string) (uint64, error) {
 	s = strings.TrimSpace(s)
-	if s == "unlimited" {
+	if strings.EqualFold(s, "unlimited") {
 		return math.MaxUint64, nil
 	}
 	n, err := strconv.ParseUint(s, 10, 64)
@@ -185,8 +275,8 @@ type device struct {
 	Pos   strictyaml.Pos
 	Path  string                  `yaml:"path,required"`
 	Type  string                  `yaml:"type,required"`
-	Major int                     `yaml:"major"`
-	Minor int                     `yaml:"minor"`
+	Major integer                 `yaml:"major"`
+	Minor integer                 `yaml:"minor"`
 	Mode  strictyaml.Value[octal] `yaml:"mode"`
 }
 
@@ -204,8 +294,8 @@ func (d device) check() error {
 		return fmt.Errorf("device %s: want an absolute path or all", d.Path)
 	case d.Path != "all" && !d.Mode.Set():
 		return fmt.Errorf(`device %s: key "mode" is missing`, d.Path)
-	case d.Major < 0 || d.Minor < 0:
-		return fmt.Errorf("device %s: number %d:%d is negative", d.Path, d.Major, d.Minor)
+	case d.Major < 0 || d.Minor < 0 || d.Major > math.MaxUint32 || d.Minor > math.MaxUint32:
+		return fmt.Errorf("device %s: number %d:%d is out of range", d.Path, d.Major, d.Minor)
 	}
 	return nil
 }
