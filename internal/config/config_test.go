@@ -21,40 +21,71 @@ func load(t *testing.T, text string) *Config {
 	return c
 }
 
+// fromDebian is hook-default's kernel with a configuration's name.
+func fromDebian(config string) Kernel {
+	return Kernel{
+		Method: "source", Series: "6.12", Source: Source{Kind: "debian"}, Config: config,
+		Modules: Modules{Include: []string{"default"}}, Firmware: Firmware{Auto: true},
+	}
+}
+
+// debianBinary is hook-debian's kernel.
+func debianBinary() Kernel {
+	return Kernel{Method: "debian", Series: "6.12", Modules: Modules{Include: []string{"default"}}, Firmware: Firmware{Auto: true}}
+}
+
 func TestBuiltInFlavors(t *testing.T) {
 	c, err := Load("hookbuild.yaml", nil)
 	if err != nil {
 		t.Fatal(err)
 	}
-	source := Kernel{Method: "source", Series: "6.12", Source: "debian", Config: "generic"}
-	lts := Kernel{Method: "source", Series: "6.6", Source: "kernel.org", Config: "generic"}
-	binary := Kernel{Method: "debian", Series: "6.12"}
+	source, lts, binary := fromDebian("generic"), fromDebian("generic"), debianBinary()
+	lts.Series, lts.Source.Kind = "6.6", "kernel.org"
 	gzip := Initramfs{Compression: "gzip", Level: 6}
-	const later = "kernel sources from kernel.org are not supported yet"
 	want := []Flavor{
 		{ID: "hook-debian-amd64", Arch: plan.X8664, BuiltIn: true, Kernel: binary, Initramfs: gzip},
 		{ID: "hook-debian-arm64", Arch: plan.AArch64, BuiltIn: true, Kernel: binary, Initramfs: gzip},
 		{ID: "hook-default-amd64", Arch: plan.X8664, BuiltIn: true, Kernel: source, Initramfs: gzip},
 		{ID: "hook-default-arm64", Arch: plan.AArch64, BuiltIn: true, Kernel: source, Initramfs: gzip},
-		{ID: "hook-latest-lts-amd64", Arch: plan.X8664, BuiltIn: true, Kernel: lts, Initramfs: gzip, Unavailable: later},
-		{ID: "hook-latest-lts-arm64", Arch: plan.AArch64, BuiltIn: true, Kernel: lts, Initramfs: gzip, Unavailable: later},
+		{ID: "hook-latest-lts-amd64", Arch: plan.X8664, BuiltIn: true, Kernel: lts, Initramfs: gzip},
+		{ID: "hook-latest-lts-arm64", Arch: plan.AArch64, BuiltIn: true, Kernel: lts, Initramfs: gzip},
 	}
 	if diff := cmp.Diff(want, c.Flavors()); diff != "" {
 		t.Errorf("-want +got:\n%s", diff)
 	}
-	if c.Debian != (Debian{Suite: "trixie"}) || c.Cache != (Cache{}) || c.Vars == nil || len(c.Vars) != 0 {
-		t.Errorf("got %+v", c)
+	c.flavors = nil
+	empty := &Config{Debian: Debian{Suite: "trixie"}, Registries: map[string]Registry{}, Vars: map[string]string{}}
+	if diff := cmp.Diff(empty, c, cmp.AllowUnexported(Config{})); diff != "" {
+		t.Errorf("-want +got:\n%s", diff)
 	}
 }
 
 func TestLoadGlobalKeys(t *testing.T) {
 	c := load(t, `
 debian: {mirror: "https://mirror.example/debian", security_mirror: http://mirror.example/sec, suite: trixie}
+kernel_org: {mirror: https://mirror.example/pub, keys: https://mirror.example/keys}
+kernel_repository: registry.example:5000/hook/kernel
+registries:
+  registry.example: {ca: pki/ca.pem}
+  "registry.example:5000": {ca: /etc/ca.pem, plain_http: false}
+  localhost: {plain_http: true}
 cache: {dir: tmp/cache}
 vars: {SITE: north, VLAN: 12, DEBUG: false, EMPTY: ""}
 `)
 	if want := (Debian{"https://mirror.example/debian", "http://mirror.example/sec", "trixie"}); c.Debian != want {
 		t.Errorf("debian: got %+v, want %+v", c.Debian, want)
+	}
+	if want := (KernelOrg{"https://mirror.example/pub", "https://mirror.example/keys"}); c.KernelOrg != want {
+		t.Errorf("kernel_org: got %+v, want %+v", c.KernelOrg, want)
+	}
+	if c.KernelRepository != "registry.example:5000/hook/kernel" {
+		t.Errorf("kernel_repository: got %q", c.KernelRepository)
+	}
+	registries := map[string]Registry{
+		"registry.example": {CA: "site/pki/ca.pem"}, "registry.example:5000": {CA: "/etc/ca.pem"}, "localhost": {PlainHTTP: true},
+	}
+	if diff := cmp.Diff(registries, c.Registries); diff != "" {
+		t.Errorf("registries: -want +got:\n%s", diff)
 	}
 	if c.Cache.Dir != "site/tmp/cache" {
 		t.Errorf("cache: got %q", c.Cache.Dir)
@@ -87,18 +118,18 @@ flavors:
 `)
 	for _, want := range []Flavor{
 		{ID: "grandchild", Arch: plan.X8664,
-			Kernel:   Kernel{Method: "source", Series: "6.12", Source: "debian", Config: "site"},
+			Kernel:   fromDebian("site"),
 			Userland: Userland{LinuxKit: []string{"site/other.yaml"}}, Initramfs: Initramfs{"gzip", 9}},
 		{ID: "child", Arch: plan.X8664,
-			Kernel:   Kernel{Method: "source", Series: "6.12", Source: "debian", Config: "site"},
+			Kernel:   fromDebian("site"),
 			Userland: Userland{LinuxKit: []string{"site/a.yaml", "/abs/b.yaml"}}, Initramfs: Initramfs{"gzip", 9}},
 		{ID: "sibling", Arch: plan.AArch64,
-			Kernel:   Kernel{Method: "debian", Series: "6.12"},
+			Kernel:   debianBinary(),
 			Userland: Userland{LinuxKit: []string{"site/a.yaml", "/abs/b.yaml"}}, Initramfs: Initramfs{"gzip", 9}},
 		{ID: "alone", Arch: plan.AArch64,
-			Kernel: Kernel{Method: "source", Series: "6.12", Source: "debian", Config: "generic"}, Initramfs: Initramfs{"gzip", 6}},
+			Kernel: fromDebian("generic"), Initramfs: Initramfs{"gzip", 6}},
 		{ID: "repaired", Arch: plan.X8664,
-			Kernel: Kernel{Method: "source", Series: "6.12", Source: "debian", Config: "generic"}, Initramfs: Initramfs{"gzip", 6}},
+			Kernel: fromDebian("generic"), Initramfs: Initramfs{"gzip", 6}},
 	} {
 		got, err := c.Flavor(want.ID)
 		if err != nil {
@@ -113,30 +144,55 @@ flavors:
 	}
 }
 
+// checkFaults loads text and compares its faults with the lines of want, which lack the name of the file.
+func checkFaults(t *testing.T, text, want string) {
+	t.Helper()
+	c, err := Load("hookbuild.yaml", []byte(text))
+	want = "hookbuild.yaml:" + strings.ReplaceAll(want, "\n", "\nhookbuild.yaml:")
+	if got := fmt.Sprint(err); got != want {
+		t.Errorf("got:\n%s\nwant:\n%s", got, want)
+	}
+	var errs strictyaml.Errors
+	if !errors.As(err, &errs) || c != nil {
+		t.Errorf("got %v and an error of type %T", c, err)
+	}
+}
+
 func TestFaults(t *testing.T) {
 	for _, tc := range []struct{ name, text, want string }{
 		{"empty", "# nothing\n", "1:1: the document is empty"},
 		{"second document", "cache: {dir: x}\n---\n{}\n", "2:1: a second document begins here: only one is allowed"},
 		{"near key", "flavor: {}\n", `1:1: unknown key "flavor": did you mean "flavors"?`},
-		{"later: registries", "registries: {r.example: {}}\n", `1:1: "registries" is not supported yet`},
+		{"later: mirror of a registry", "registries: {r.example: {mirror: http://m.example}}\n", `1:26: "mirror" is not supported yet`},
 		{"later: cache", "cache: {max_size: 20GiB}\n", `1:9: "max_size" is not supported yet`},
 		{"later: outputs", "flavors: {a: {arch: x86_64, outputs: {iso: true}, base: r}}\n",
 			"1:29: \"outputs\" is not supported yet\n1:51: \"base\" is not supported yet"},
-		{"later: kernel", "flavors:\n  a:\n    arch: amd64\n    kernel:\n      set: {BE2NET: m}\n      version: 6.12.1\n",
-			"5:7: \"set\" is not supported yet\n6:7: \"version\" is not supported yet"},
 		{"later: userland", "flavors: {a: {arch: amd64, userland: {ntp: [x]}}}\n", `1:39: "ntp" is not supported yet`},
 		{"later: initramfs", "flavors: {a: {arch: amd64, initramfs: {compression: zstd, max_ram: 2GiB}}}\n",
 			"1:53: \"compression\": \"zstd\" is not supported yet\n1:59: \"max_ram\" is not supported yet"},
-		{"later: method", "flavors: {a: {arch: amd64, kernel: {method: deb}}}\n", `1:45: "method": "deb" is not supported yet`},
-		{"later: kernel.org", "flavors: {a: {arch: amd64, kernel: {source: kernel.org}}}\n", `1:45: "kernel.org" is not supported yet`},
-		{"later: source url", "flavors: {a: {arch: amd64, kernel: {source: {url: x}}}}\n",
-			`1:45: "source": a source with url or dir is not supported yet`},
+		{"later: method", "flavors: {a: {arch: amd64, kernel: {method: image}}}\n", `1:45: "method": "image" is not supported yet`},
 		{"method", "flavors: {a: {arch: amd64, kernel: {method: sources}}}\n",
-			`1:45: "method": unknown value "sources": did you mean "source"? want source or debian`},
+			`1:45: "method": unknown value "sources": did you mean "source"? want source or debian or deb or dir`},
 		{"suite", "debian: {suite: bookworm}\n", `1:17: "suite": unknown value "bookworm": want trixie`},
 		{"mirror", "debian: {mirror: mirror.example/debian, security_mirror: 7}\n",
 			"1:18: \"mirror\": \"mirror.example/debian\" is no base URL: want http://HOST/PATH or https://HOST/PATH\n" +
 				"1:58: \"security_mirror\": want a string, got a number: write \"7\" with quotes"},
+		{"kernel.org", "kernel_org:\n  mirror: mirror.example\n  keys: ftp://mirror.example/keys\n  key: x\n",
+			"2:11: \"mirror\": \"mirror.example\" is no base URL: want http://HOST/PATH or https://HOST/PATH\n" +
+				"3:9: \"keys\": \"ftp://mirror.example/keys\" is no base URL: want http://HOST/PATH or https://HOST/PATH\n" +
+				"4:3: unknown key \"key\": did you mean \"keys\"?"},
+		{"kernel repository with a tag", "kernel_repository: registry.example/kernel:6.12\n",
+			`1:20: "kernel_repository": "registry.example/kernel:6.12" is not a repository: want HOST[:PORT]/NAME, without tag and digest`},
+		{"kernel repository without a host", "kernel_repository: hook/kernel\n",
+			`1:20: "kernel_repository": "hook/kernel" is not a repository: want HOST[:PORT]/NAME, without tag and digest`},
+		{"kernel repository that is a host", "kernel_repository: registry.example:5000\n",
+			`1:20: "kernel_repository": "registry.example:5000" is not a repository: want HOST[:PORT]/NAME, without tag and digest`},
+		{"registries", "registries:\n  https://r.example: {}\n  hook: {plain_http: yes}\n  r.example: {ca: \"\", plain: true}\n",
+			"2:3: \"https://r.example\" is no registry: want HOST or HOST:PORT\n3:3: \"hook\" is no registry: want HOST or HOST:PORT\n" +
+				"3:22: \"plain_http\": want true or false, got a string\n" +
+				"4:19: \"ca\": the path is empty\n4:23: unknown key \"plain\""},
+		{"registry with both", "registries: {r.example: {plain_http: true, ca: a.pem}}\n",
+			`1:48: "ca" has no effect: plain_http is true`},
 		{"cache dir", "cache: {dir: \"\"}\n", `1:14: "dir": the path is empty`},
 		{"vars", "vars:\n  1a: x\n  HOOK_KERNEL: y\n  a: [b]\n",
 			"2:3: \"1a\" is no name of a variable: want letters, digits and _, no digit first\n" +
@@ -169,17 +225,7 @@ func TestFaults(t *testing.T) {
 			`4:16: flavor "c" extends itself by way of "a"`},
 		{"empty path", "flavors: {a: {arch: amd64, userland: {linuxkit: [\"\"]}}}\n", `1:50: "linuxkit[0]": the path is empty`},
 	} {
-		t.Run(tc.name, func(t *testing.T) {
-			c, err := Load("hookbuild.yaml", []byte(tc.text))
-			want := "hookbuild.yaml:" + strings.ReplaceAll(tc.want, "\n", "\nhookbuild.yaml:")
-			if got := fmt.Sprint(err); got != want {
-				t.Errorf("got:\n%s\nwant:\n%s", got, want)
-			}
-			var errs strictyaml.Errors
-			if !errors.As(err, &errs) || c != nil {
-				t.Errorf("got %v and an error of type %T", c, err)
-			}
-		})
+		t.Run(tc.name, func(t *testing.T) { checkFaults(t, tc.text, tc.want) })
 	}
 }
 
@@ -199,8 +245,7 @@ func TestSelect(t *testing.T) {
 		{"nothing", "", "", "", "", "which architecture? give a flavor or --arch"},
 		{"near", "hook-debian-amd46", "", plan.X8664, "", `unknown flavor "hook-debian-amd46": did you mean "hook-debian-amd64"? there are ` +
 			"hook-debian-amd64, hook-debian-arm64, hook-default-amd64, hook-default-arm64, hook-latest-lts-amd64, hook-latest-lts-arm64, mine"},
-		{"unavailable", "hook-latest-lts-amd64", "", plan.X8664, "",
-			"flavor hook-latest-lts-amd64 cannot be built yet: kernel sources from kernel.org are not supported yet"},
+		{"from kernel.org", "hook-latest-lts-amd64", "", plan.X8664, "hook-latest-lts-amd64", ""},
 	} {
 		t.Run(tc.name, func(t *testing.T) {
 			f, err := c.Select(tc.flavor, tc.arch, tc.engine)
@@ -212,17 +257,5 @@ func TestSelect(t *testing.T) {
 				t.Errorf("got %v (%T), want %s", err, err, tc.err)
 			}
 		})
-	}
-}
-
-func TestFlavorsAreCopies(t *testing.T) {
-	c := load(t, "flavors: {mine: {arch: amd64, userland: {linuxkit: [a.yaml]}}}\n")
-	f, err := c.Flavor("mine")
-	if err != nil {
-		t.Fatal(err)
-	}
-	f.Userland.LinuxKit[0] = "changed"
-	if again, _ := c.Flavor("mine"); again.Userland.LinuxKit[0] != "site/a.yaml" {
-		t.Errorf("got %q after a caller changed its copy", again.Userland.LinuxKit[0])
 	}
 }

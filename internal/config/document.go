@@ -17,19 +17,37 @@ import (
 // suite is the only Debian release that hookbuild knows.
 const suite = "trixie"
 
-// document is hookbuild.yaml as it is written.
-type document struct {
-	Debian  debian                      `yaml:"debian"`
-	Cache   cache                       `yaml:"cache"`
-	Vars    strictyaml.Map[varValue]    `yaml:"vars"`
-	Flavors strictyaml.Map[flavorEntry] `yaml:"flavors"`
-	_       struct{}                    `unsupported:"registries"`
+// document is hookbuild.yaml as it is written. S and F are what kernel.source and kernel.firmware are read into,
+// which readDocument has a reason to vary.
+type document[S, F any] struct {
+	globals
+	Flavors strictyaml.Map[flavorEntry[S, F]] `yaml:"flavors"`
+}
+
+type globals struct {
+	Debian           debian                        `yaml:"debian"`
+	KernelOrg        kernelOrg                     `yaml:"kernel_org"`
+	KernelRepository strictyaml.Value[repository]  `yaml:"kernel_repository"`
+	Registries       strictyaml.Map[registryEntry] `yaml:"registries"`
+	Cache            cache                         `yaml:"cache"`
+	Vars             strictyaml.Map[varValue]      `yaml:"vars"`
 }
 
 type debian struct {
-	Mirror         strictyaml.Value[mirrorURL] `yaml:"mirror"`
-	SecurityMirror strictyaml.Value[mirrorURL] `yaml:"security_mirror"`
+	Mirror         strictyaml.Value[baseURL]   `yaml:"mirror"`
+	SecurityMirror strictyaml.Value[baseURL]   `yaml:"security_mirror"`
 	Suite          strictyaml.Value[suiteName] `yaml:"suite"`
+}
+
+type kernelOrg struct {
+	Mirror strictyaml.Value[baseURL] `yaml:"mirror"`
+	Keys   strictyaml.Value[baseURL] `yaml:"keys"`
+}
+
+type registryEntry struct {
+	PlainHTTP bool                       `yaml:"plain_http"`
+	CA        strictyaml.Value[filePath] `yaml:"ca"`
+	_         struct{}                   `unsupported:"mirror"`
 }
 
 type cache struct {
@@ -38,21 +56,20 @@ type cache struct {
 }
 
 // flavorEntry is a flavor as it is written; what it does not say comes from what it extends.
-type flavorEntry struct {
+type flavorEntry[S, F any] struct {
+	flavorKeys
+	Kernel kernelEntry[S, F] `yaml:"kernel"`
+}
+
+// entry is a flavorEntry as flavors are made of it.
+type entry = flavorEntry[source, firmware]
+
+type flavorKeys struct {
 	Extends   strictyaml.Value[string]   `yaml:"extends"`
 	Arch      strictyaml.Value[archName] `yaml:"arch"`
-	Kernel    kernelEntry                `yaml:"kernel"`
 	Userland  userlandEntry              `yaml:"userland"`
 	Initramfs initramfsEntry             `yaml:"initramfs"`
 	_         struct{}                   `unsupported:"base outputs"`
-}
-
-type kernelEntry struct {
-	Method strictyaml.Value[method]     `yaml:"method"`
-	Series strictyaml.Value[series]     `yaml:"series"`
-	Source strictyaml.Value[source]     `yaml:"source"`
-	Config strictyaml.Value[configName] `yaml:"config"`
-	_      struct{}                     `unsupported:"version fragments set patches external_modules modules firmware keyring"`
 }
 
 type userlandEntry struct {
@@ -67,12 +84,9 @@ type initramfsEntry struct {
 }
 
 // from returns f with what it does not say taken from parent. Maps merge; lists and scalars replace.
-func (f flavorEntry) from(parent flavorEntry) flavorEntry {
+func (f flavorEntry[S, F]) from(parent flavorEntry[S, F]) flavorEntry[S, F] {
 	inherit(&f.Arch, parent.Arch)
-	inherit(&f.Kernel.Method, parent.Kernel.Method)
-	inherit(&f.Kernel.Series, parent.Kernel.Series)
-	inherit(&f.Kernel.Source, parent.Kernel.Source)
-	inherit(&f.Kernel.Config, parent.Kernel.Config)
+	f.Kernel = f.Kernel.from(parent.Kernel)
 	inherit(&f.Userland.LinuxKit, parent.Userland.LinuxKit)
 	inherit(&f.Initramfs.Compression, parent.Initramfs.Compression)
 	inherit(&f.Initramfs.Level, parent.Initramfs.Level)
@@ -107,9 +121,9 @@ func CheckVar(name string) error {
 	return nil
 }
 
-type mirrorURL string
+type baseURL string
 
-func (m *mirrorURL) FromYAML(r strictyaml.Raw) error {
+func (m *baseURL) FromYAML(r strictyaml.Raw) error {
 	text, err := r.AsString()
 	if err != nil {
 		return err
@@ -118,7 +132,7 @@ func (m *mirrorURL) FromYAML(r strictyaml.Raw) error {
 	if err != nil || u.Scheme != "http" && u.Scheme != "https" || u.Host == "" {
 		return fmt.Errorf("%q is no base URL: want http://HOST/PATH or https://HOST/PATH", text)
 	}
-	*m = mirrorURL(text)
+	*m = baseURL(text)
 	return nil
 }
 
@@ -174,21 +188,6 @@ type suiteName string
 
 func (s *suiteName) FromYAML(r strictyaml.Raw) error { return choice(s, r, []string{suite}, nil) }
 
-type method string
-
-func (m *method) FromYAML(r strictyaml.Raw) error {
-	return choice(m, r, []string{MethodSource, MethodDebian}, []string{"deb", "dir", "image"})
-}
-
-type source string
-
-func (s *source) FromYAML(r strictyaml.Raw) error {
-	if r.Kind == strictyaml.Mapping {
-		return errors.New("a source with url or dir is not supported yet")
-	}
-	return choice(s, r, []string{SourceDebian, SourceKernelOrg}, nil)
-}
-
 type compression string
 
 func (c *compression) FromYAML(r strictyaml.Raw) error {
@@ -216,19 +215,21 @@ func matching[T ~string](to *T, r strictyaml.Raw, form *regexp.Regexp, want stri
 	return err
 }
 
-type series string
-
-var seriesForm = regexp.MustCompile(`^[1-9][0-9]*\.(0|[1-9][0-9]*)$`)
-
-func (s *series) FromYAML(r strictyaml.Raw) error {
-	return matching(s, r, seriesForm, "a kernel series such as 6.12")
-}
-
-type configName string
-
 // fileForm keeps what becomes part of a file name from being more than that.
 var fileForm = regexp.MustCompile(`^[a-z0-9]+([._-][a-z0-9]+)*$`)
 
-func (c *configName) FromYAML(r strictyaml.Raw) error {
-	return matching(c, r, fileForm, "a name: want a-z, 0-9 and single . _ or - between them")
+// host is the name of a registry. What has neither a dot nor a port nor is localhost would be read as the first
+// part of a repository's path.
+const host = `(localhost|[a-z0-9-]+(\.[a-z0-9-]+)+|[a-z0-9.-]+:[0-9]+|\[[0-9a-f:]+\](:[0-9]+)?)`
+
+var registryForm = regexp.MustCompile(`^` + host + `$`)
+
+// repository is the name of a repository of images.
+// https://github.com/opencontainers/distribution-spec/blob/main/spec.md#pulling-manifests has the grammar.
+type repository string
+
+var repositoryForm = regexp.MustCompile(`^` + host + `(/[a-z0-9]+((\.|_|__|-+)[a-z0-9]+)*)+$`)
+
+func (p *repository) FromYAML(r strictyaml.Raw) error {
+	return matching(p, r, repositoryForm, "a repository: want HOST[:PORT]/NAME, without tag and digest")
 }

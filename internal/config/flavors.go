@@ -13,18 +13,18 @@ type resolver struct {
 	r       *strictyaml.Reader
 	entries map[string]pair
 	ids     []string
-	done    map[string]flavorEntry
+	done    map[string]entry
 	busy    map[string]bool
 }
 
 type pair struct {
-	strictyaml.Pair[flavorEntry]
+	strictyaml.Pair[entry]
 	builtIn bool
 }
 
 // settle makes the flavors out of their entries. dir is where the paths of own begin.
-func settle(r *strictyaml.Reader, dir string, builtIn, own strictyaml.Map[flavorEntry]) map[string]Flavor {
-	s := resolver{r: r, entries: map[string]pair{}, done: map[string]flavorEntry{}, busy: map[string]bool{}}
+func settle(r *strictyaml.Reader, dir string, builtIn, own strictyaml.Map[entry]) map[string]Flavor {
+	s := resolver{r: r, entries: map[string]pair{}, done: map[string]entry{}, busy: map[string]bool{}}
 	for _, p := range builtIn {
 		s.add(pair{p, true})
 	}
@@ -53,7 +53,7 @@ func (s *resolver) add(p pair) {
 }
 
 // resolve returns the entry of id with all that it inherits.
-func (s *resolver) resolve(id string) flavorEntry {
+func (s *resolver) resolve(id string) entry {
 	if f, ok := s.done[id]; ok {
 		return f
 	}
@@ -92,52 +92,12 @@ func (s *resolver) flavor(id, dir string) Flavor {
 	p := s.entries[id]
 	e := s.resolve(id)
 	s.check(p, e)
-	f := Flavor{
-		ID:      id,
-		Arch:    plan.Arch(e.Arch.V),
-		BuiltIn: p.builtIn,
-		Kernel: Kernel{
-			Method: string(e.Kernel.Method.V),
-			Series: string(e.Kernel.Series.V),
-		},
+	return Flavor{
+		ID:        id,
+		Arch:      plan.Arch(e.Arch.V),
+		BuiltIn:   p.builtIn,
+		Kernel:    settled(e.Kernel, dir),
+		Userland:  Userland{LinuxKit: paths(e.Userland.LinuxKit.V, dir)},
 		Initramfs: Initramfs{Compression: string(e.Initramfs.Compression.V), Level: int(e.Initramfs.Level.V)},
-	}
-	if f.Kernel.Method == MethodSource {
-		f.Kernel.Source = string(e.Kernel.Source.V)
-		f.Kernel.Config = string(e.Kernel.Config.V)
-	}
-	if f.Kernel.Source == SourceKernelOrg {
-		f.Unavailable = "kernel sources from kernel.org are not supported yet"
-	}
-	for _, file := range e.Userland.LinuxKit.V {
-		f.Userland.LinuxKit = append(f.Userland.LinuxKit, string(file.in(dir)))
-	}
-	return f
-}
-
-// check looks at what p says itself (own) together with what it inherits (e).
-func (s *resolver) check(p pair, e flavorEntry) {
-	own, id := p.Value, p.Key.V
-	if !own.Extends.Set() && !own.Arch.Set() {
-		s.r.Faultf(p.Key.Pos, "flavor %q needs extends or arch", id)
-		return
-	}
-	if own.Kernel.Source.V == SourceKernelOrg && !p.builtIn {
-		s.r.Faultf(own.Kernel.Source.Pos, "%q is not supported yet", SourceKernelOrg)
-	}
-	compiled := e.Kernel.Method.V == MethodSource
-	if own.Kernel.Source.Set() && e.Kernel.Method.Set() && !compiled {
-		s.r.Faultf(own.Kernel.Source.Pos, `"source" has no effect: method %s compiles nothing`, e.Kernel.Method.V)
-	}
-	if own.Kernel.Config.Set() && e.Kernel.Method.Set() && !compiled {
-		s.r.Faultf(own.Kernel.Config.Pos, `"config" has no effect: method %s compiles nothing`, e.Kernel.Method.V)
-	}
-	fromDebian := !compiled || e.Kernel.Source.V == SourceDebian
-	if v := e.Kernel.Series; fromDebian && v.V != "" && v.V != debianSeries {
-		pos := p.Key.Pos
-		if own.Kernel.Series.Set() {
-			pos = v.Pos
-		}
-		s.r.Faultf(pos, "flavor %q: Debian %s has the kernel series %s, not %s", id, suite, debianSeries, v.V)
 	}
 }
