@@ -157,6 +157,9 @@ func Run(ctx context.Context, r runner, o Options) (Result, error) {
 	w := newWatch(o.Expect, o.Console, o.Now)
 	w.doomed = dooms()
 	c := engine.Container{Image: o.Image, Cmd: o.command(accel), Env: []string{"HOME=/root"}}
+	if accel == KVM {
+		c.Devices = []string{"/dev/kvm"}
+	}
 	code, err := w.run(ctx, r, c, o.files, o.Timeout)
 	res := Result{
 		Ready: w.seen, Line: w.line, Elapsed: w.elapsed(), Accel: accel, Why: why, ConsoleTail: w.tail,

@@ -1,6 +1,7 @@
 package boot
 
 import (
+	"archive/tar"
 	"context"
 	"fmt"
 	"strconv"
@@ -23,20 +24,26 @@ func chooseAccel(ctx context.Context, r runner, o Options) (accel, why string, e
 	case o.Arch != o.EngineArch:
 		return TCG, fmt.Sprintf("the engine runs on %s", o.EngineArch), nil
 	}
-	ok, why, err := ProbeKVM(ctx, r, o.Image, o.Arch)
+	ok, why, err := ProbeKVM(ctx, r, o.Image, o.Arch, o.Kernel)
 	if err != nil || ok {
 		return KVM, "", err
 	}
 	return TCG, why, nil
 }
 
-// ProbeKVM runs a first short machine under KVM: that its firmware prints a banner is the only proof, since
-// there are hosts whose /dev/kvm opens and then executes nothing. It says why not where ok is false; the
-// error is ctx's only.
-func ProbeKVM(ctx context.Context, r runner, image string, a plan.Arch) (ok bool, why string, err error) {
+// ProbeKVM runs a first short machine under KVM: that the kernel, a file of this host, prints its banner is the
+// only proof, since there are hosts whose /dev/kvm opens and then executes nothing, or the firmware and no
+// more. Without a kernel the firmware's banner has to do. It says why not where ok is false; the error is ctx's
+// only.
+func ProbeKVM(ctx context.Context, r runner, image string, a plan.Arch, kernel string) (ok bool, why string, err error) {
 	c, banner := probe(image, a)
+	var files func(*tar.Writer) error
+	if kernel != "" {
+		c, banner = probeKernel(image, a)
+		files = func(w *tar.Writer) error { return AddFile(w, directKernel, kernel, 0o644) }
+	}
 	w := newWatch(banner, nil, func() time.Time { return time.Time{} })
-	code, err := w.run(ctx, r, c, nil, probeLimit)
+	code, err := w.run(ctx, r, c, files, probeLimit)
 	const hangs = "/dev/kvm opens, but nothing executes within %s"
 	switch {
 	case w.seen:
@@ -55,14 +62,27 @@ func ProbeKVM(ctx context.Context, r runner, image string, a plan.Arch) (ok bool
 	return false, fmt.Sprintf("QEMU ended with exit code %d", code), nil
 }
 
-// probe returns the container and what the firmware prints first.
-func probe(image string, a plan.Arch) (engine.Container, string) {
+// probeMachine is a machine under KVM that is stopped soon.
+func probeMachine(a plan.Arch) []string {
 	m := machineFor(a)
-	cmd := []string{
+	return []string{
 		"timeout", "-k", "2", strconv.Itoa(int(probeWithin.Seconds())),
-		m.qemu, "-accel", "kvm", "-cpu", "max", "-machine", m.machine, "-m", "256M",
+		m.qemu, "-accel", "kvm", "-cpu", "max", "-machine", m.machine, "-m", "512M",
 		"-nodefaults", "-display", "none", "-no-reboot",
 	}
+}
+
+// probeKernel returns the container and what a kernel prints first.
+func probeKernel(image string, a plan.Arch) (engine.Container, string) {
+	console := machineFor(a).console
+	cmd := append(probeMachine(a), "-serial", "stdio", "-kernel", "/"+directKernel,
+		"-append", "console="+console+",115200 earlyprintk=serial panic=-1")
+	return engine.Container{Image: image, Cmd: cmd, Devices: []string{"/dev/kvm"}}, "Linux version"
+}
+
+// probe returns the container and what the firmware prints first.
+func probe(image string, a plan.Arch) (engine.Container, string) {
+	cmd := probeMachine(a)
 	banner := "SeaBIOS"
 	if a == plan.AArch64 {
 		banner = "UEFI firmware"

@@ -39,7 +39,7 @@ func TestProbeKVM(t *testing.T) {
 	for name, c := range cases {
 		t.Run(name, func(t *testing.T) {
 			synctest.Test(t, func(t *testing.T) {
-				ok, why, err := ProbeKVM(t.Context(), &c.runner, "qemu", c.arch)
+				ok, why, err := ProbeKVM(t.Context(), &c.runner, "qemu", c.arch, "")
 				if err != nil {
 					t.Fatal(err)
 				}
@@ -57,13 +57,13 @@ func TestProbeKVM(t *testing.T) {
 func TestProbeKVMCancelled(t *testing.T) {
 	ctx, cancel := context.WithCancel(t.Context())
 	cancel()
-	if _, _, err := ProbeKVM(ctx, &fakeRunner{}, "qemu", plan.X8664); !errors.Is(err, context.Canceled) {
+	if _, _, err := ProbeKVM(ctx, &fakeRunner{}, "qemu", plan.X8664, ""); !errors.Is(err, context.Canceled) {
 		t.Errorf("got %v, want %v", err, context.Canceled)
 	}
 }
 
 func TestRunChoosesTheAccelerator(t *testing.T) {
-	const banner = "SeaBIOS (version 1)\n" + ready + "\n"
+	const banner = "SeaBIOS (version 1)\nLinux version 6.12\n" + ready + "\n"
 	cases := map[string]struct {
 		accel  string
 		engine plan.Arch
@@ -72,11 +72,12 @@ func TestRunChoosesTheAccelerator(t *testing.T) {
 		why    string
 		calls  int
 	}{
-		"KVM works":          {"", plan.X8664, banner, KVM, "", 2},
-		"KVM does not":       {"", plan.X8664, ready + "\n", TCG, "within 30s", 2},
-		"other architecture": {"", plan.AArch64, banner, TCG, "the engine runs on aarch64", 1},
-		"TCG asked for":      {TCG, plan.X8664, banner, TCG, "asked for", 1},
-		"KVM asked for":      {KVM, plan.AArch64, banner, KVM, "", 1},
+		"KVM works":            {"", plan.X8664, banner, KVM, "", 2},
+		"KVM does not":         {"", plan.X8664, ready + "\n", TCG, "within 30s", 2},
+		"firmware and no more": {"", plan.X8664, "SeaBIOS (version 1)\n" + ready + "\n", TCG, "within 30s", 2},
+		"other architecture":   {"", plan.AArch64, banner, TCG, "the engine runs on aarch64", 1},
+		"TCG asked for":        {TCG, plan.X8664, banner, TCG, "asked for", 1},
+		"KVM asked for":        {KVM, plan.AArch64, banner, KVM, "", 1},
 	}
 	for name, c := range cases {
 		t.Run(name, func(t *testing.T) {
@@ -91,6 +92,9 @@ func TestRunChoosesTheAccelerator(t *testing.T) {
 				if got.Accel != c.want || !strings.Contains(got.Why, c.why) || r.calls != c.calls {
 					t.Errorf("got %s (%s) after %d containers, want %s (%s) after %d",
 						got.Accel, got.Why, r.calls, c.want, c.why, c.calls)
+				}
+				if got := len(r.got.Devices) > 0; got != (c.want == KVM) {
+					t.Errorf("devices %q with %s", r.got.Devices, c.want)
 				}
 				if i := slices.Index(r.got.Cmd, "-accel"); i < 0 || r.got.Cmd[i+1] != c.want {
 					t.Errorf("QEMU was called with %q, want -accel %s", r.got.Cmd, c.want)
