@@ -205,10 +205,11 @@ func forbidden() map[string]string {
 // mayPanic are the functions below cmd that may panic: none can do so because of what a user gives.
 func mayPanic() map[string]string {
 	return map[string]string{
-		"internal/base/base.go imageConfig":       "JSON of strings cannot fail",
-		"internal/kernel/kernel.go imageConfig":   "JSON of strings cannot fail",
-		"internal/plan/plan.go ID":                "JSON of strings and numbers cannot fail",
-		"internal/strictyaml/decode.go composite": "a type of ours that cannot be decoded is a fault of the program",
+		"internal/base/base.go imageConfig":          "JSON of strings cannot fail",
+		"internal/build/kernelinput.go ownFragments": "a pattern of ours that is malformed is a fault of the program",
+		"internal/kernel/kernel.go mustJSON":         "JSON of strings and numbers cannot fail",
+		"internal/plan/plan.go ID":                   "JSON of strings and numbers cannot fail",
+		"internal/strictyaml/decode.go composite":    "a type of ours that cannot be decoded is a fault of the program",
 	}
 }
 

@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"io"
 	"path/filepath"
+	"slices"
 	"strings"
 
 	"github.com/urfave/cli/v2"
@@ -24,10 +25,11 @@ func (p *program) allCommand() *cli.Command {
 	return &cli.Command{
 		Name: "all", Usage: "build kernel, userland and initramfs, and publish them in the output directory",
 		ArgsUsage: "[FLAVOR]",
-		Description: "Example:\n" +
+		Description: "What has not changed since the last time is not built again.\n\n" +
+			"Example:\n" +
 			"  hookbuild all --arch x86_64\n" +
 			"  hookbuild all hook-debian-amd64",
-		Flags:  append(flavorFlags(), varFlag()),
+		Flags:  slices.Concat(flavorFlags(), kernelImageFlags(), []cli.Flag{varFlag()}),
 		Action: p.build,
 	}
 }
@@ -40,9 +42,9 @@ func (p *program) linuxkitCommand() *cli.Command {
 		Description: "The first --file replaces the flavor's YAML, further ones are merged as LinuxKit merges.\n\n" +
 			"Example:\n" +
 			"  hookbuild linuxkit hook-debian-amd64 --file hook.yaml --var SITE=berlin",
-		Flags: append(flavorFlags(), varFlag(), &cli.StringSliceFlag{
+		Flags: slices.Concat(flavorFlags(), kernelImageFlags(), []cli.Flag{varFlag(), &cli.StringSliceFlag{
 			Name: "file", Aliases: []string{"f"}, Usage: "LinuxKit YAML `FILE` (repeatable)",
-		}),
+		}}),
 		Action: p.build,
 	}
 }
@@ -109,9 +111,14 @@ func (p *program) kernelCommand() *cli.Command {
 	return &cli.Command{
 		Name: "kernel", Usage: "build the kernel's container image in the engine, and print its name",
 		ArgsUsage: "[FLAVOR]",
-		Description: "Example:\n" +
-			"  hookbuild kernel hook-default-amd64",
-		Flags: flavorFlags(),
+		Description: "What did not change is not compiled again; --clean compiles all of it, which gives the same bytes.\n" +
+			"The image's tag is a digest of everything that enters, so that a registry can keep it for others.\n\n" +
+			"Example:\n" +
+			"  hookbuild kernel hook-default-amd64\n" +
+			"  hookbuild kernel hook-default-amd64 --pull-kernel --push-kernel --kernel-repository registry.example/hook/kernel",
+		Flags: slices.Concat(flavorFlags(), kernelImageFlags(), []cli.Flag{&cli.BoolFlag{
+			Name: "clean", Usage: "compile everything, in an empty tree and without the compiler's cache",
+		}}),
 		Action: func(c *cli.Context) (err error) {
 			w, err := p.workshop(c.Context, c)
 			if err != nil {

@@ -4,12 +4,14 @@ import (
 	"context"
 	"fmt"
 	"io"
+	"os"
 	"slices"
 	"strings"
 	"time"
 
 	"github.com/urfave/cli/v2"
 
+	"github.com/hookbuild/hookbuild/internal/kernelorg"
 	"github.com/hookbuild/hookbuild/internal/strictyaml"
 )
 
@@ -19,6 +21,7 @@ const envPrefix = "HOOKBUILD_"
 // system is everything around the program that is not the same for every run; tests make their own.
 type system struct {
 	Args     []string
+	Stdin    *os.File  // the keys of a terminal; nil for none
 	Stdout   io.Writer // results
 	Stderr   io.Writer // progress, warnings, errors
 	Getenv   func(string) string
@@ -27,6 +30,8 @@ type system struct {
 	AptDir   string     // the host's apt configuration
 	Keyrings []string   // files with Debian's archive keys
 	Trusted  []string   // fingerprints that may sign; nil is Debian's
+	// KernelKeys are fingerprints that may sign kernels; the zero value is kernel.org's.
+	KernelKeys kernelorg.Anchors
 }
 
 // program is one run.
@@ -59,7 +64,7 @@ func (p *program) app() *cli.App {
 		OnUsageError:       onUsageError,
 		Action:             noVerb,
 		Commands: []*cli.Command{
-			p.allCommand(), p.kernelCommand(), p.linuxkitCommand(), p.bootCommand(), p.serveCommand(),
+			p.allCommand(), p.kernelConfigCommand(), p.kernelCommand(), p.linuxkitCommand(), p.bootCommand(), p.serveCommand(),
 			p.lockCommand(), p.flavorsCommand(), p.versionCommand(), p.completionCommand(),
 		},
 	}

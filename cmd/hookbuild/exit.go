@@ -17,9 +17,14 @@ import (
 	"github.com/hookbuild/hookbuild/internal/build"
 	"github.com/hookbuild/hookbuild/internal/config"
 	"github.com/hookbuild/hookbuild/internal/debian"
+	"github.com/hookbuild/hookbuild/internal/download"
 	"github.com/hookbuild/hookbuild/internal/engine"
 	"github.com/hookbuild/hookbuild/internal/filetree"
 	"github.com/hookbuild/hookbuild/internal/initramfs"
+	"github.com/hookbuild/hookbuild/internal/kconfig"
+	"github.com/hookbuild/hookbuild/internal/kernel"
+	"github.com/hookbuild/hookbuild/internal/kernelorg"
+	"github.com/hookbuild/hookbuild/internal/registry"
 	"github.com/hookbuild/hookbuild/internal/resolve"
 	"github.com/hookbuild/hookbuild/internal/strictyaml"
 )
@@ -53,11 +58,13 @@ func exitCode(ctx context.Context, err error) int {
 		isA[*artifacts.LockedError](err), errors.Is(err, debian.ErrNoMirror),
 		errors.Is(err, syscall.EACCES), errors.Is(err, syscall.EROFS), cannotListen(err):
 		return exitEnvironment
-	case isA[*debian.FetchError](err), isA[*debian.VerifyError](err), isA[*debian.OfflineError](err):
+	case isA[*download.FetchError](err), isA[*download.VerifyError](err), isA[*download.OfflineError](err):
 		return exitDownload
-	case isA[*boot.NotSeenError](err):
+	case isA[*registry.OfflineError](err), isA[*registry.AuthError](err), isA[*registry.NotFoundError](err), isA[*registry.Error](err):
+		return exitDownload
+	case isA[*boot.NotSeenError](err), isA[*symbolError](err) && !isUsage(err), isA[*notFoundError](err):
 		return exitCheck
-	case isA[*engine.BuildError](err):
+	case isA[*engine.BuildError](err), isA[*build.UnmetError](err), isA[*kernel.ConfigError](err):
 		return exitBuild
 	case isUsage(err):
 		return exitUsage
@@ -66,8 +73,9 @@ func exitCode(ctx context.Context, err error) int {
 }
 
 func isUsage(err error) bool {
-	return isA[*usageError](err) || isA[strictyaml.Errors](err) || isA[*config.UsageError](err) ||
-		isA[*build.InputError](err) || isA[*resolve.LockError](err) || isA[*debian.ResolveError](err) ||
+	var symbols *symbolError
+	return errors.As(err, &symbols) && symbols.unknown || isA[*usageError](err) || isA[strictyaml.Errors](err) || isA[*config.UsageError](err) ||
+		isA[*build.InputError](err) || isA[*kconfig.SyntaxError](err) || isA[*resolve.LockError](err) || isA[*debian.ResolveError](err) ||
 		isA[*artifacts.HookTakenError](err) || isA[*serve.PortRefusedError](err) ||
 		isA[*filetree.ConflictError](err) || isA[*filetree.TarError](err) || isA[*initramfs.UnsupportedError](err) ||
 		errors.Is(err, syscall.ENOTDIR) || errors.Is(err, syscall.EISDIR) // --out, --cache-dir, hookbuild.yaml
@@ -82,14 +90,14 @@ func cannotListen(err error) bool {
 // fullDisk also knows the engine's disk, of which only a text arrives here.
 func fullDisk(err error) bool {
 	return errors.Is(err, syscall.ENOSPC) || errors.Is(err, syscall.EDQUOT) ||
-		strings.Contains(err.Error(), "no space left on device")
+		strings.Contains(strings.ToLower(err.Error()), "no space left on device") // Go's spelling, and the compiler's
 }
 
 // hint is the next step for a person, "" where there is nothing to add.
 func hint(err error) string {
 	var own interface{ Hint() string }
 	var lock *resolve.LockError
-	var fetch *debian.FetchError
+	var fetch *download.FetchError
 	switch {
 	case errors.As(err, &own):
 		return own.Hint()
@@ -103,10 +111,19 @@ func hint(err error) string {
 		return "name one with --debian-mirror and --debian-security-mirror; https://www.debian.org/mirror/list has them"
 	case errors.As(err, &fetch) && fetch.Name != "" && fetch.Status == 404:
 		return "the mirror has a newer version: run hookbuild lock --update"
-	case isA[*debian.OfflineError](err):
+	case errors.As(err, &fetch) && isKernelOrg(fetch.URL):
+		return "name a mirror of kernel.org with --kernel-mirror, and a file with its developers' keys with --keyring"
+	case isA[*symbolError](err), isA[*build.UnmetError](err):
+		return "hookbuild kernel-config FLAVOR --search WORD lists symbols, and what they depend on"
+	case isA[*download.OfflineError](err):
 		return "run once without --offline"
 	}
 	return ""
+}
+
+// isKernelOrg is true of what is fetched from kernel.org itself.
+func isKernelOrg(address string) bool {
+	return strings.HasPrefix(address, kernelorg.DefaultMirror) || strings.HasPrefix(address, kernelorg.DefaultWKD)
 }
 
 // finish says what went wrong, once, and turns it into the exit code.
@@ -149,10 +166,15 @@ func (p *program) wantsJSON() bool {
 	return wants
 }
 
-// showTail prints the last lines of what failed, and where all of it is.
+// showTail prints what went wrong first, or the last lines of what failed, and where all of it is.
 func showTail(w io.Writer, err error) {
+	var first *kernel.Error
 	var failed *engine.BuildError
-	if errors.As(err, &failed) && len(failed.Tail) > 0 {
+	if errors.As(err, &first) {
+		for _, line := range first.First[1:] { // the first has been said
+			fmt.Fprintf(w, "  %s\n", line)
+		}
+	} else if errors.As(err, &failed) && len(failed.Tail) > 0 {
 		fmt.Fprintf(w, "the last lines of %q:\n", failed.Step)
 		for _, line := range failed.Tail {
 			fmt.Fprintf(w, "  %s\n", line)
@@ -174,11 +196,12 @@ func showTail(w io.Writer, err error) {
 // failureJSON is the one document of a --json run that failed.
 func (p *program) failureJSON(code int, err error) {
 	type failure struct {
-		Code    int    `json:"code"`
-		Message string `json:"message"`
-		Hint    string `json:"hint,omitempty"`
+		Code    int       `json:"code"`
+		Message string    `json:"message"`
+		Hint    string    `json:"hint,omitempty"`
+		Symbols []refused `json:"symbols,omitempty"`
 	}
-	if err := p.printJSON(map[string]failure{"error": {code, err.Error(), hint(err)}}); err != nil {
+	if err := p.printJSON(map[string]failure{"error": {code, err.Error(), hint(err), refusedSymbols(err)}}); err != nil {
 		fmt.Fprintf(p.Stderr, "hookbuild: standard output: %v\n", err)
 	}
 }

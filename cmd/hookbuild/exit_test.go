@@ -64,6 +64,8 @@ var failures = []struct {
 	{"disk", &fs.PathError{Err: syscall.ENOSPC}, exitEnvironment, "free some space"},
 	{"quota", &fs.PathError{Err: syscall.EDQUOT}, exitEnvironment, "free some space"},
 	{"the engine's disk", &engine.BuildError{Err: errors.New("write /x: no space left on device")}, exitEnvironment, "free some space"},
+	{"the compiler's disk", &kernel.Error{First: []string{"fatal error: error writing to a.o: No space left on device"}, Err: &engine.BuildError{}},
+		exitEnvironment, "free some space"},
 	{"no permission", &fs.PathError{Err: syscall.EACCES}, exitEnvironment, ""},
 	{"read-only", &fs.PathError{Err: syscall.EROFS}, exitEnvironment, ""},
 	{"port taken", &serve.PortTakenError{Listen: ":8080"}, exitEnvironment, ":8080"},
@@ -168,7 +170,7 @@ func TestFinish(t *testing.T) {
 		{"no log", errors.New("a surprise"), "hookbuild: a surprise\n"},
 		{"tail and log", step, "hookbuild: " + step.Error() + "\nthe last lines of \"compile\":\n  a.c:1: error\n" +
 			"  make: *** [a.o] Error 1\nthe whole log: out/logs/kernel.log\n"},
-		{"first error and log", compiler, "hookbuild: kernel: a.c:1:2: error: no\nthe first error:\n  a.c:1:2: error: no\n    1 | x\n" +
+		{"first error and log", compiler, "hookbuild: kernel: a.c:1:2: error: no\n    1 | x\n" +
 			"the whole log: out/logs/kernel.log\n"},
 		{"symbol", symbol, "hookbuild: a.config:3: CONFIG_BE2NET=m: got n: depends on PCI, which is n\n" +
 			"kernel/configs/generic stays as it was\nhint: " + hint(symbol) + "\n"},

@@ -1,7 +1,9 @@
 package main
 
 import (
+	"cmp"
 	"fmt"
+	"strings"
 	"text/tabwriter"
 
 	"github.com/urfave/cli/v2"
@@ -20,11 +22,10 @@ func (p *program) flavorsCommand() *cli.Command {
 
 // listed is a flavor as flavors prints it.
 type listed struct {
-	ID          string `json:"id"`
-	Arch        string `json:"arch"`
-	Kernel      string `json:"kernel"`
-	BuiltIn     bool   `json:"built_in"`
-	Unavailable string `json:"unavailable,omitempty"` // why it cannot be built
+	ID      string `json:"id"`
+	Arch    string `json:"arch"`
+	Kernel  string `json:"kernel"`
+	BuiltIn bool   `json:"built_in"`
 }
 
 func (p *program) flavors(c *cli.Context) error {
@@ -41,26 +42,28 @@ func (p *program) flavors(c *cli.Context) error {
 	}
 	all := make([]listed, 0, len(cfg.Flavors()))
 	for _, f := range cfg.Flavors() {
-		all = append(all, listed{f.ID, string(f.Arch), kernelText(f.Kernel), f.BuiltIn, f.Unavailable})
+		all = append(all, listed{f.ID, string(f.Arch), kernelText(f.Kernel), f.BuiltIn})
 	}
 	if s.json {
 		return p.printJSON(all)
 	}
 	w := tabwriter.NewWriter(p.Stdout, 0, 0, 2, ' ', 0)
-	fmt.Fprintln(w, "FLAVOR\tARCH\tKERNEL\t")
+	fmt.Fprintln(w, "FLAVOR\tARCH\tKERNEL")
 	for _, f := range all {
-		note := f.Unavailable
-		if note != "" {
-			note = "not yet: " + note
-		}
-		fmt.Fprintf(w, "%s\t%s\t%s\t%s\n", f.ID, f.Arch, f.Kernel, note)
+		fmt.Fprintf(w, "%s\t%s\t%s\n", f.ID, f.Arch, f.Kernel)
 	}
 	return w.Flush()
 }
 
+// kernelText says what hookbuild.yaml says: how the kernel is made, where it comes from, and which it is. A
+// place of the user's own is not repeated: there may be a password in a URL.
 func kernelText(k config.Kernel) string {
-	if k.Method == config.MethodDebian {
-		return k.Series + ", Debian's binary"
+	words := []string{k.Method}
+	if k.Method == config.MethodSource {
+		words = append(words, k.Source.Kind)
 	}
-	return k.Series + ", compiled from " + k.Source + "'s source"
+	if which := cmp.Or(k.Version, k.Series); which != "" {
+		words = append(words, which)
+	}
+	return strings.Join(words, " ")
 }

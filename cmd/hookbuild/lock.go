@@ -13,13 +13,13 @@ import (
 
 func (p *program) lockCommand() *cli.Command {
 	return &cli.Command{
-		Name: "lock", Usage: "pin a flavor's packages in hookbuild.lock",
+		Name: "lock", Usage: "pin a flavor's packages and kernel in hookbuild.lock",
 		ArgsUsage: "[FLAVOR]",
 		Description: "Without --update, only what the lock lacks or was asked for otherwise is resolved.\n\n" +
 			"Example:\n" +
 			"  hookbuild lock hook-default-amd64 --update",
 		Flags: append(flavorFlags(), varFlag(), &cli.BoolFlag{
-			Name: "update", Usage: "take the mirror's newest packages",
+			Name: "update", Usage: "take the newest packages, and of a series of kernel.org the newest release",
 		}),
 		Action: p.lock,
 	}

@@ -20,9 +20,9 @@ import (
 
 func main() { os.Exit(runUntilSignal(host())) }
 
-// runUntilSignal is run with a context that ends at Ctrl-C or SIGTERM.
+// runUntilSignal is run with a context that ends at Ctrl-C, SIGTERM, or when the terminal is closed.
 func runUntilSignal(sys system) int {
-	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt, syscall.SIGTERM)
+	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt, syscall.SIGTERM, syscall.SIGHUP)
 	defer stop()
 	return run(ctx, sys)
 }
@@ -35,7 +35,7 @@ func host() system {
 		panic(err)
 	}
 	return system{
-		Args: os.Args, Stdout: os.Stdout, Stderr: os.Stderr, Getenv: os.Getenv, Now: time.Now,
+		Args: os.Args, Stdin: os.Stdin, Stdout: os.Stdout, Stderr: os.Stderr, Getenv: os.Getenv, Now: time.Now,
 		Columns: columns, AptDir: "/etc/apt", Keyrings: keyrings,
 	}
 }

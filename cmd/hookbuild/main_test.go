@@ -16,15 +16,18 @@ import (
 	"time"
 
 	"github.com/rogpeppe/go-internal/testscript"
+
+	"github.com/hookbuild/hookbuild/internal/kernelorg/kernelorgtest"
 )
 
 // The surroundings that a script gives to hookbuild. Only the test binary reads these variables: the real
 // program has no other keys than Debian's.
 const (
-	testAptDir  = "TEST_APT_DIR"
-	testKeyring = "TEST_KEYRING"
-	testTrusted = "TEST_TRUSTED" // a fingerprint
-	testColumns = "TEST_COLUMNS"
+	testAptDir     = "TEST_APT_DIR"
+	testKeyring    = "TEST_KEYRING"
+	testTrusted    = "TEST_TRUSTED" // a fingerprint
+	testColumns    = "TEST_COLUMNS"
+	testKernelKeys = "TEST_KERNEL_KEYS" // fingerprints of the autosigner and of a developer, with a blank between them
 )
 
 func TestMain(m *testing.M) {
@@ -37,6 +40,7 @@ func hookbuildOfScripts() {
 	sys.AptDir = os.Getenv(testAptDir)
 	sys.Keyrings = []string{os.Getenv(testKeyring)}
 	sys.Trusted = []string{os.Getenv(testTrusted)}
+	sys.KernelKeys = kernelKeys()
 	sys.Columns = func() int {
 		n, err := strconv.Atoi(cmp.Or(os.Getenv(testColumns), "0"))
 		if err != nil {
@@ -54,6 +58,7 @@ func TestScripts(t *testing.T) {
 		Cmds: map[string]func(*testscript.TestScript, bool, []string){
 			"exits": exits, "json": jsonValue, "whole": whole,
 			"mirror": startMirror, "serves": serves, "asked": asked, "interrupt": interrupt,
+			"releases": releases, "releases-serve": releasesServe, "releases-asked": releasesAsked,
 			"publish": publish, "listen": listen, "serve": startServe, "get": get, "stop-serve": stopServe,
 		},
 	})
@@ -83,9 +88,10 @@ func setup(env *testscript.Env) error {
 
 // scene is what a script has set up around hookbuild.
 type scene struct {
-	env    *testscript.Env
-	mirror *mirror
-	server *server
+	env     *testscript.Env
+	mirror  *mirror
+	kernels *kernelorgtest.Mirror
+	server  *server
 }
 
 func sceneOf(ts *testscript.TestScript) *scene { return ts.Value(scene{}).(*scene) }
@@ -151,11 +157,12 @@ func jsonValue(ts *testscript.TestScript, neg bool, args []string) {
 	}
 }
 
-// whole DIR: what is kept in a cache is what its name says, and nothing is half written.
+// whole DIR: what is kept in a cache is what its name says, and nothing is half written. Keys have the name of their
+// fingerprint.
 func whole(ts *testscript.TestScript, neg bool, args []string) {
 	usage(ts, !neg && len(args) == 1, "whole DIR")
 	err := filepath.WalkDir(ts.MkAbs(args[0]), func(path string, d os.DirEntry, err error) error {
-		if err != nil || d.IsDir() {
+		if err != nil || d.IsDir() || filepath.Base(filepath.Dir(path)) == "keys" {
 			return err
 		}
 		data, err := os.ReadFile(path)

@@ -1,6 +1,7 @@
 package main
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
@@ -15,6 +16,7 @@ import (
 	"strconv"
 	"strings"
 
+	"github.com/google/go-containerregistry/pkg/name"
 	"github.com/urfave/cli/v2"
 
 	"github.com/hookbuild/hookbuild/internal/artifacts"
@@ -22,8 +24,12 @@ import (
 	"github.com/hookbuild/hookbuild/internal/build"
 	"github.com/hookbuild/hookbuild/internal/config"
 	"github.com/hookbuild/hookbuild/internal/debian"
+	"github.com/hookbuild/hookbuild/internal/download"
 	"github.com/hookbuild/hookbuild/internal/engine"
+	"github.com/hookbuild/hookbuild/internal/kernelorg"
+	"github.com/hookbuild/hookbuild/internal/modules"
 	"github.com/hookbuild/hookbuild/internal/plan"
+	"github.com/hookbuild/hookbuild/internal/registry"
 	"github.com/hookbuild/hookbuild/internal/resolve"
 	"github.com/hookbuild/hookbuild/kernel/configs"
 	"github.com/hookbuild/hookbuild/userland"
@@ -48,7 +54,18 @@ func flavorFlags() []cli.Flag {
 		&cli.StringFlag{Name: "arch", Usage: "`ARCH` of the machines: x86_64 or aarch64 (default: the engine's)"},
 		&cli.StringFlag{Name: "debian-mirror", Usage: "base `URL` of a Debian mirror (default: debian.mirror of hookbuild.yaml, else what the host's apt uses)"},
 		&cli.StringFlag{Name: "debian-security-mirror", Usage: "base `URL` of a mirror of Debian's security archive"},
+		&cli.StringFlag{Name: "kernel-mirror", Usage: "base `URL` of a mirror of kernel.org's /pub/linux/kernel (default: kernel_org.mirror of hookbuild.yaml, else kernel.org)"},
+		&cli.StringFlag{Name: "keyring", Usage: "`FILE` with the PGP keys of those who sign at kernel.org; without it they are fetched (default: kernel.keyring of the flavor)"},
 	)
+}
+
+// kernelImageFlags say where a kernel's image may come from, and go to.
+func kernelImageFlags() []cli.Flag {
+	return []cli.Flag{
+		&cli.StringFlag{Name: "kernel-repository", Usage: "`REPOSITORY` of kernel images in a registry (default: kernel_repository of hookbuild.yaml)"},
+		&cli.BoolFlag{Name: "pull-kernel", Usage: "take the kernel's image from the repository where it is there, instead of making it"},
+		&cli.BoolFlag{Name: "push-kernel", Usage: "put the kernel's image into the repository"},
+	}
 }
 
 // settings is what the common flags say.
@@ -106,15 +123,21 @@ func (p *program) cacheDir(s settings, cfg *config.Config) (string, error) {
 	return filepath.Join(dir, "hookbuild"), nil
 }
 
+// dockerConfig is where the Docker CLI keeps its configuration.
+func (p *program) dockerConfig() string {
+	if dir := p.Getenv("DOCKER_CONFIG"); dir != "" {
+		return dir
+	}
+	home, err := os.UserHomeDir()
+	if err != nil {
+		return ""
+	}
+	return filepath.Join(home, ".docker")
+}
+
 // connect reaches the engine that the Docker CLI would use.
 func (p *program) connect(ctx context.Context) (*engine.Engine, error) {
-	dir := p.Getenv("DOCKER_CONFIG")
-	if dir == "" {
-		home, err := os.UserHomeDir()
-		if err == nil {
-			dir = filepath.Join(home, ".docker")
-		}
-	}
+	dir := p.dockerConfig()
 	current := p.Getenv("DOCKER_CONTEXT")
 	if current == "" {
 		var err error
@@ -132,8 +155,10 @@ func (p *program) connect(ctx context.Context) (*engine.Engine, error) {
 // workshop is what a verb that builds works with. Close it when done.
 type workshop struct {
 	settings
+	config     *config.Config
 	flavor     config.Flavor
 	engineArch plan.Arch
+	kernels    build.KernelOptions
 	builder    *build.Builder
 	request    build.Request
 	report     *reporter
@@ -164,10 +189,17 @@ func (w *workshop) job(ctx context.Context) (*build.Job, error) {
 }
 
 // workshop puts flags, hookbuild.yaml and the engine together.
-func (p *program) workshop(ctx context.Context, c *cli.Context) (_ *workshop, err error) {
-	if err := noMore(c, 1); err != nil {
-		return nil, err
+func (p *program) workshop(ctx context.Context, c *cli.Context) (*workshop, error) {
+	return p.workshopOf(ctx, c, c.Args().Slice(), func(config.Flavor) error { return nil })
+}
+
+// workshopOf is workshop where not all of the arguments, but args, name the flavor, and accept may refuse it. What
+// is wrong with the command line is said before the engine is asked.
+func (p *program) workshopOf(ctx context.Context, c *cli.Context, args []string, accept func(config.Flavor) error) (_ *workshop, err error) {
+	if len(args) > 1 {
+		return nil, &usageError{fmt.Sprintf("%s: unexpected argument %q", c.Command.Name, args[1])}
 	}
+	flavor := strings.Join(args, "")
 	s, err := p.settings(c)
 	if err != nil {
 		return nil, err
@@ -180,7 +212,10 @@ func (p *program) workshop(ctx context.Context, c *cli.Context) (_ *workshop, er
 	if err != nil {
 		return nil, err
 	}
-	w := &workshop{settings: s}
+	w := &workshop{settings: s, config: cfg}
+	if w.kernels, err = kernelOptions(c, cfg); err != nil {
+		return nil, err
+	}
 	if w.report, err = p.reporter(s); err != nil {
 		return nil, err
 	}
@@ -189,8 +224,8 @@ func (p *program) workshop(ctx context.Context, c *cli.Context) (_ *workshop, er
 			w.report.Close()
 		}
 	}()
-	if c.NArg() > 0 || arch != "" { // a wrong name is said before the engine is asked
-		if _, err := cfg.Select(c.Args().First(), arch, arch); err != nil {
+	if flavor != "" || arch != "" {
+		if err := w.choose(flavor, arch, arch, accept); err != nil {
 			return nil, err
 		}
 	}
@@ -208,14 +243,22 @@ func (p *program) workshop(ctx context.Context, c *cli.Context) (_ *workshop, er
 		return nil, &usageError{"the engine: " + err.Error()}
 	}
 	w.engineArch = engineArch
-	if w.flavor, err = cfg.Select(c.Args().First(), arch, engineArch); err != nil {
+	if err := w.choose(flavor, arch, engineArch, accept); err != nil {
 		return nil, err
 	}
 	if w.request, err = p.request(c, s, cfg, w.flavor, e.Arch()); err != nil {
 		return nil, err
 	}
-	w.builder, err = p.builder(c, s, cfg, e, w.report)
+	w.builder, err = p.builder(c, w, e)
 	return w, err
+}
+
+// choose settles the flavor.
+func (w *workshop) choose(flavor string, arch, engineArch plan.Arch, accept func(config.Flavor) error) (err error) {
+	if w.flavor, err = w.config.Select(flavor, arch, engineArch); err != nil {
+		return err
+	}
+	return accept(w.flavor)
 }
 
 func archFlag(c *cli.Context) (plan.Arch, error) {
@@ -229,7 +272,8 @@ func archFlag(c *cli.Context) (plan.Arch, error) {
 	return arch, nil
 }
 
-func (p *program) builder(c *cli.Context, s settings, cfg *config.Config, e *engine.Engine, report *reporter) (*build.Builder, error) {
+func (p *program) builder(c *cli.Context, w *workshop, e *engine.Engine) (*build.Builder, error) {
+	s, cfg, report, f := w.settings, w.config, w.report, w.flavor
 	cache, err := p.cacheDir(s, cfg)
 	if err != nil {
 		return nil, err
@@ -247,10 +291,81 @@ func (p *program) builder(c *cli.Context, s settings, cfg *config.Config, e *eng
 		Keyrings: p.Keyrings, Trusted: p.Trusted, Now: p.Now,
 		Progress: func(name string, done, total int64) { report.Count(stageLock, name, done, total) },
 	}
+	fetch := &download.Client{HTTP: client.HTTP, Offline: s.offline}
+	kernelOrg, err := p.kernelOrg(c, cfg, f, fetch, cache)
+	if err != nil {
+		return nil, err
+	}
+	kernelOrg.Progress = client.Progress
+	hosts, err := p.registryHosts(cfg)
+	if err != nil {
+		return nil, err
+	}
 	return &build.Builder{
-		Engine: e, Cache: cache, Store: store, Compressor: compressor(), Report: report, Now: p.Now,
-		Packages: &build.Packages{Client: client, Mirror: mirror, Apt: os.DirFS(p.AptDir)},
+		Engine: e, Cache: cache, Store: store, Compressor: compressor(), Report: report, Now: p.Now, Kernels: w.kernels,
+		Packages: &build.Packages{Client: client, Mirror: mirror, Apt: os.DirFS(p.AptDir), KernelOrg: kernelOrg},
+		Download: fetch,
+		Registry: &registry.Client{
+			Keychain: registry.DockerKeychain(p.dockerConfig()), Hosts: hosts, Offline: s.offline, UserAgent: "hookbuild/" + release,
+		},
 	}, nil
+}
+
+// kernelOrg asks kernel.org, or the mirror that is named.
+func (p *program) kernelOrg(c *cli.Context, cfg *config.Config, f config.Flavor, fetch *download.Client, cache string) (*kernelorg.Client, error) {
+	mirror, err := mirrorURL(c, "kernel-mirror", cfg.KernelOrg.Mirror)
+	if err != nil {
+		return nil, err
+	}
+	keyring := cmp.Or(c.String("keyring"), f.Kernel.Keyring)
+	if keyring != "" {
+		if _, err := os.Stat(keyring); err != nil { // where it is read, its errors are those of a download
+			return nil, &usageError{fmt.Sprintf("keyring: %v", err)}
+		}
+	}
+	return &kernelorg.Client{
+		Download: fetch, CacheDir: cache, Mirror: mirror, WKD: cfg.KernelOrg.Keys, Now: p.Now, Trusted: p.KernelKeys,
+		Keyring: keyring,
+	}, nil
+}
+
+// registryHosts are the registries of hookbuild.yaml, with their certificates read.
+func (p *program) registryHosts(cfg *config.Config) (map[string]registry.Host, error) {
+	hosts := map[string]registry.Host{}
+	for name, r := range cfg.Registries {
+		h := registry.Host{PlainHTTP: r.PlainHTTP}
+		if r.CA != "" {
+			var err error
+			if h.CA, err = os.ReadFile(r.CA); err != nil {
+				return nil, &usageError{fmt.Sprintf("registries: %s: ca: %v", name, err)}
+			}
+		}
+		hosts[name] = h
+	}
+	return hosts, nil
+}
+
+// kernelOptions are those of kernelImageFlags; a verb that has not got them has none.
+func kernelOptions(c *cli.Context, cfg *config.Config) (build.KernelOptions, error) {
+	o := build.KernelOptions{
+		Repository: cmp.Or(c.String("kernel-repository"), cfg.KernelRepository),
+		Pull:       c.Bool("pull-kernel"), Push: c.Bool("push-kernel"), Clean: c.Bool("clean"),
+	}
+	switch {
+	case (o.Pull || o.Push) && o.Repository == "":
+		return o, &usageError{"--pull-kernel and --push-kernel need a repository: --kernel-repository, or kernel_repository of hookbuild.yaml"}
+	case c.String("kernel-repository") != "" && !isRepository(o.Repository):
+		return o, &usageError{fmt.Sprintf("--kernel-repository %s: want HOST[:PORT]/NAME, without tag and digest", o.Repository)}
+	case o.Pull && o.Clean:
+		return o, &usageError{"--clean compiles the kernel, --pull-kernel does not: want one of them"}
+	}
+	return o, nil
+}
+
+// isRepository says whether a tag can be put behind it.
+func isRepository(text string) bool {
+	_, err := name.NewRepository(text, name.StrictValidation)
+	return err == nil
 }
 
 // mirrorOf is the mirror that flags and hookbuild.yaml name, flags first.
@@ -275,6 +390,9 @@ func mirrorURL(c *cli.Context, flag, other string) (string, error) {
 }
 
 func (p *program) request(c *cli.Context, s settings, cfg *config.Config, f config.Flavor, hostArch string) (build.Request, error) {
+	if err := checkPatterns(f); err != nil {
+		return build.Request{}, err
+	}
 	epoch, err := p.sourceDateEpoch()
 	if err != nil {
 		return build.Request{}, err
@@ -287,11 +405,20 @@ func (p *program) request(c *cli.Context, s settings, cfg *config.Config, f conf
 	return build.Request{
 		Flavor: f, HostArch: hostArch, Suite: cfg.Debian.Suite, Epoch: epoch, Vars: vars,
 		LockFile: filepath.Join(s.project, resolve.LockName),
-		LinuxKit: c.StringSlice("file"), Command: commandFor(c, f), Version: release,
+		LinuxKit: c.StringSlice("file"), Command: commandFor(c, f), Version: release, Project: project,
 		Configs:   build.Overlay{Upper: sub(project, "kernel/configs"), Lower: configs.Files},
 		Userland:  build.Overlay{Upper: sub(project, "userland"), Lower: userland.Files},
 		BootSeeds: boot.Packages(f.Arch), Packages: userland.Packages,
 	}, nil
+}
+
+// checkPatterns refuses what would be found wrong only after the kernel has been compiled.
+func checkPatterns(f config.Flavor) error {
+	choice := modules.Selection{Include: f.Kernel.Modules.Include, Exclude: f.Kernel.Modules.Exclude}
+	if err := errors.Join(choice.Validate(), modules.Firmware(f.Kernel.Firmware.Patterns()).Validate()); err != nil {
+		return &usageError{fmt.Sprintf("flavor %s: %v", f.ID, err)}
+	}
+	return nil
 }
 
 // sub is a directory of the project, which need not be there.

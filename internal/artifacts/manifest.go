@@ -19,6 +19,7 @@ type Manifest struct {
 	Version        string     `json:"version"` // of hookbuild
 	Command        string     `json:"command"` // builds it again
 	KernelRelease  string     `json:"kernel_release"`
+	Kernel         Kernel     `json:"kernel"`
 	Cmdline        string     `json:"cmdline"` // the kernel command line that the YAML gives; a network boot has its own
 	Compressor     Compressor `json:"compressor"`
 	EmbeddedImages bool       `json:"embedded_images"` // action and agent images are inside the initramfs
@@ -27,6 +28,14 @@ type Manifest struct {
 	Files          []File     `json:"files"`   // sorted by name; what is published
 	Report         File       `json:"report"`  // the generation's own report.json
 	Plan           plan.Plan  `json:"plan"`
+}
+
+// Kernel says how the kernel was made.
+type Kernel struct {
+	Image        string `json:"image"`          // its name in an engine; the tag is a digest of what went in
+	Compiler     string `json:"compiler"`       // the first line of what it says of its version
+	ConfigSHA256 string `json:"config_sha256"`  // of the complete configuration
+	Spec         any    `json:"spec,omitempty"` // a JSON object: source, patches, modules and what else went in, by digest
 }
 
 // Compressor is what made the initramfs small; another one, or another version, gives other bytes.

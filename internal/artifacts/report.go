@@ -21,15 +21,41 @@ const listed = 50
 // Report says where the bytes of an initramfs go. Sizes are in bytes; a file with several hard links counts
 // once, at its first path.
 type Report struct {
-	Schema      int         `json:"schema"`
-	Bytes       int64       `json:"bytes"`   // of all file contents, unpacked
-	Entries     int         `json:"entries"` // paths, directories included
-	Memory      Memory      `json:"memory"`
-	Containers  []Size      `json:"containers"`  // by section/name, the largest first
-	Directories []Size      `json:"directories"` // by top-level directory, "." for files of the root itself
-	Files       []Size      `json:"files"`       // the largest files
-	Duplicates  []Duplicate `json:"duplicates"`  // those that waste most
-	Wasted      int64       `json:"wasted"`      // by all duplicates, also those that are not listed
+	Schema      int          `json:"schema"`
+	Bytes       int64        `json:"bytes"`   // of all file contents, unpacked
+	Entries     int          `json:"entries"` // paths, directories included
+	Memory      Memory       `json:"memory"`
+	Containers  []Size       `json:"containers"`  // by section/name, the largest first
+	Directories []Size       `json:"directories"` // by top-level directory, "." for files of the root itself
+	Files       []Size       `json:"files"`       // the largest files
+	Duplicates  []Duplicate  `json:"duplicates"`  // those that waste most
+	Wasted      int64        `json:"wasted"`      // by all duplicates, also those that are not listed
+	Kernel      KernelReport `json:"kernel"`      // filled in by the caller of NewReport
+}
+
+// KernelReport says what the initramfs took of the kernel's modules, and which firmware they load.
+type KernelReport struct {
+	Release        string            `json:"release"` // uname -r; empty for a kernel without modules
+	Modules        int               `json:"modules"`
+	ModuleBytes    int64             `json:"module_bytes"`
+	AllModules     int               `json:"all_modules"` // of the kernel
+	AllModuleBytes int64             `json:"all_module_bytes"`
+	Firmware       []Firmware        `json:"firmware"`         // by path
+	Missing        []MissingFirmware `json:"missing_firmware"` // named by a driver and in no package, by name
+}
+
+// Firmware is a file below /lib/firmware.
+type Firmware struct {
+	Path    string `json:"path"`
+	Size    int64  `json:"size"`    // in the initramfs, unpacked
+	Package string `json:"package"` // Debian's name
+	For     string `json:"for"`     // the module that names it, or the pattern
+}
+
+// MissingFirmware is a file that a driver names and no package has.
+type MissingFirmware struct {
+	Name   string `json:"name"`
+	Module string `json:"module"`
 }
 
 // Memory is what the initramfs takes of a machine's memory, the kernel itself and what later runs in it not

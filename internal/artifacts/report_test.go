@@ -4,6 +4,7 @@ import (
 	"bytes"
 	"context"
 	"crypto/sha256"
+	"encoding/json"
 	"errors"
 	"fmt"
 	"os"
@@ -86,6 +87,24 @@ func TestReport(t *testing.T) {
 	}
 	if diff := cmp.Diff(want, got); diff != "" {
 		t.Errorf("(-want +got):\n%s", diff)
+	}
+}
+
+// The keys are what people's programs read.
+func TestKernelReportInJSON(t *testing.T) {
+	const want = `{"release":"6.12.1","modules":2,"module_bytes":200,"all_modules":9,"all_module_bytes":900,` +
+		`"firmware":[{"path":"a.bin.xz","size":4,"package":"firmware-a","for":"ice"}],"missing_firmware":[{"name":"gone.bin","module":"bnx2"}]}`
+	r := Report{Kernel: KernelReport{
+		Release: "6.12.1", Modules: 2, ModuleBytes: 200, AllModules: 9, AllModuleBytes: 900,
+		Firmware: []Firmware{{Path: "a.bin.xz", Size: 4, Package: "firmware-a", For: "ice"}}, Missing: []MissingFirmware{{Name: "gone.bin", Module: "bnx2"}},
+	}}
+	data, err := json.Marshal(r)
+	var keys map[string]json.RawMessage
+	if err := errors.Join(err, json.Unmarshal(data, &keys)); err != nil {
+		t.Fatal(err)
+	}
+	if got := string(keys["kernel"]); got != want {
+		t.Errorf("got %s", got)
 	}
 }
 

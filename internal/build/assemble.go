@@ -1,6 +1,7 @@
 package build
 
 import (
+	"bytes"
 	"context"
 	"errors"
 	"fmt"
@@ -14,6 +15,7 @@ import (
 	"github.com/hookbuild/hookbuild/internal/filetree"
 	"github.com/hookbuild/hookbuild/internal/image"
 	"github.com/hookbuild/hookbuild/internal/initramfs"
+	"github.com/hookbuild/hookbuild/internal/kernel"
 	"github.com/hookbuild/hookbuild/internal/linuxkit"
 	"github.com/hookbuild/hookbuild/internal/resolve"
 )
@@ -26,7 +28,7 @@ func (b *Builder) assemble(ctx context.Context, j *Job, r *recorder, img images)
 	src := &source{images: img, reader: image.Reader{Engine: b.Engine, Cache: b.Cache, Lost: func(ref, path, name string) {
 		r.warn(fmt.Sprintf("image %s: %s loses its %s, which an initramfs cannot hold", ref, path, name))
 	}}}
-	res, err := linuxkit.Assemble(ctx, j.Spec, src, linuxkit.Options{Kernel: img.kernel, ReadFile: os.ReadFile})
+	res, err := linuxkit.Assemble(ctx, j.Spec, src, linuxkit.Options{Kernel: img.selected, ReadFile: os.ReadFile})
 	if err != nil {
 		return gen, "", err
 	}
@@ -41,11 +43,15 @@ func (b *Builder) assemble(ctx context.Context, j *Job, r *recorder, img images)
 		return gen, "", err
 	}
 	defer staging.Abort()
-	stats, err := b.writeFiles(ctx, j, res, staging)
+	stats, err := b.writeFiles(ctx, j, res, img.report, staging)
 	if err != nil {
 		return gen, "", err
 	}
-	gen, err = staging.Commit(b.manifest(j, res))
+	m := b.manifest(j, res)
+	if m.Kernel, err = b.kernelOrigin(ctx, img); err != nil {
+		return gen, "", err
+	}
+	gen, err = staging.Commit(m)
 	return gen, fmt.Sprintf("%s in %d entries, %s compressed", mib(stats.Unpacked), stats.Entries, mib(stats.Compressed)), err
 }
 
@@ -104,7 +110,7 @@ func addFacts(j *Job, t *filetree.Tree) error {
 }
 
 // writeFiles writes kernel, initramfs, device trees and report.
-func (b *Builder) writeFiles(ctx context.Context, j *Job, res *linuxkit.Result, s *artifacts.Staging) (initramfs.Stats, error) {
+func (b *Builder) writeFiles(ctx context.Context, j *Job, res *linuxkit.Result, rep artifacts.KernelReport, s *artifacts.Staging) (initramfs.Stats, error) {
 	arch := j.Flavor.Arch
 	stats, err := b.writeInitramfs(ctx, j, res.Tree, s)
 	if err != nil {
@@ -122,6 +128,7 @@ func (b *Builder) writeFiles(ctx context.Context, j *Job, res *linuxkit.Result, 
 	if err != nil {
 		return stats, err
 	}
+	report.Kernel = rep
 	return stats, s.WriteReport(report)
 }
 
@@ -179,6 +186,29 @@ func (b *Builder) manifest(j *Job, res *linuxkit.Result) artifacts.Manifest {
 		}
 	}
 	return m
+}
+
+// kernelOrigin is what the kernel's image says of itself.
+func (b *Builder) kernelOrigin(ctx context.Context, img images) (artifacts.Kernel, error) {
+	data, err := b.imageFile(ctx, img.kernel, kernel.MetadataName)
+	if err != nil {
+		return artifacts.Kernel{}, err
+	}
+	meta, err := kernel.ReadMetadata(bytes.NewReader(data))
+	return artifacts.Kernel{Image: img.kernel, Compiler: meta.Compiler, ConfigSHA256: meta.ConfigSHA256, Spec: meta.Spec}, err
+}
+
+// imageFile reads a file of an image in the engine.
+func (b *Builder) imageFile(ctx context.Context, ref, name string) ([]byte, error) {
+	img, err := image.Reader{Engine: b.Engine, Cache: b.Cache}.Read(ctx, ref)
+	if err != nil {
+		return nil, err
+	}
+	e, ok := img.Tree.Lookup(name)
+	if !ok {
+		return nil, fmt.Errorf("image %s holds no /%s", ref, name)
+	}
+	return e.Data.ReadAll()
 }
 
 // kernelRelease is the name of the directory that holds the kernel's modules, "" where there is none.

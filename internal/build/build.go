@@ -14,9 +14,10 @@ import (
 	"github.com/hookbuild/hookbuild/internal/artifacts"
 	"github.com/hookbuild/hookbuild/internal/base"
 	"github.com/hookbuild/hookbuild/internal/debian"
+	"github.com/hookbuild/hookbuild/internal/download"
 	"github.com/hookbuild/hookbuild/internal/engine"
 	"github.com/hookbuild/hookbuild/internal/image"
-	"github.com/hookbuild/hookbuild/internal/kernel"
+	"github.com/hookbuild/hookbuild/internal/registry"
 	"github.com/hookbuild/hookbuild/internal/resolve"
 )
 
@@ -26,6 +27,9 @@ type Builder struct {
 	Packages *Packages
 	Cache    string // directory
 	Store    *artifacts.Store
+	Download *download.Client
+	Registry *registry.Client // asked only where Kernels says so
+	Kernels  KernelOptions
 	// Compressor is what the manifest says of the initramfs's compressor.
 	Compressor artifacts.Compressor
 	Report     Reporter
@@ -44,7 +48,11 @@ type Result struct {
 const (
 	stageBase      = "base"
 	stageToolchain = "toolchain"
+	stageConfig    = "configuration"
+	stagePull      = "pull"
 	stageKernel    = "kernel"
+	stagePush      = "push"
+	stageModules   = "modules"
 	stageUserland  = "userland"
 	stageInitramfs = "initramfs"
 	stagePublish   = "publish"
@@ -87,7 +95,7 @@ func (b *Builder) All(ctx context.Context, j *Job) (res Result, err error) {
 
 // generation makes the kernel and the userland side by side, then the files from both.
 func (b *Builder) generation(ctx context.Context, j *Job, r *recorder) (gen artifacts.Generation, err error) {
-	img, err := b.images(ctx, j, r, j.Components)
+	img, err := b.images(ctx, j, r)
 	if err != nil {
 		return gen, err
 	}
@@ -101,11 +109,13 @@ func (b *Builder) generation(ctx context.Context, j *Job, r *recorder) (gen arti
 // images are the names of the images that a generation is made from, all of them in the engine.
 type images struct {
 	kernel     string
+	selected   string // the kernel's, with the modules and the firmware that the initramfs takes
+	report     artifacts.KernelReport
 	components map[string]string // by component name
 }
 
-// images makes the kernel and the component images where the engine lacks them.
-func (b *Builder) images(ctx context.Context, j *Job, r *recorder, components []Component) (images, error) {
+// images makes the kernel's and the component images where the engine lacks them.
+func (b *Builder) images(ctx context.Context, j *Job, r *recorder) (images, error) {
 	img := images{components: map[string]string{}}
 	baseRef, err := b.debian(ctx, j, r, stageBase, resolve.BaseSet)
 	if err != nil {
@@ -113,10 +123,13 @@ func (b *Builder) images(ctx context.Context, j *Job, r *recorder, components []
 	}
 	group, ctx := errgroup.WithContext(ctx)
 	group.Go(func() (err error) {
-		img.kernel, err = b.kernel(ctx, j, r, baseRef)
+		if img.kernel, err = b.kernel(ctx, j, r, baseRef); err != nil {
+			return err
+		}
+		img.selected, img.report, err = b.selected(ctx, j, r, baseRef, img.kernel)
 		return err
 	})
-	if len(components) > 0 {
+	if len(j.Components) > 0 {
 		group.Go(func() error { return b.components(ctx, j, r, baseRef, img.components) })
 	}
 	return img, group.Wait()
@@ -146,8 +159,14 @@ func (b *Builder) fetch(stage string) base.Fetch {
 
 // Kernel makes the job's kernel image only, and returns its name.
 func (b *Builder) Kernel(ctx context.Context, j *Job) (ref string, err error) {
-	img, err := b.images(ctx, j, newRecorder(b.Report, b.Store.Dir(), b.Now), nil)
-	return img.kernel, err
+	r := newRecorder(b.Report, b.Store.Dir(), b.Now)
+	r.rec.Flavor = j.Flavor.ID
+	defer func() { err = errors.Join(err, r.write(err)) }()
+	baseRef, err := b.debian(ctx, j, r, stageBase, resolve.BaseSet)
+	if err != nil {
+		return "", err
+	}
+	return b.kernel(ctx, j, r, baseRef)
 }
 
 // BootImage makes the Debian image that holds QEMU, and returns its name.
@@ -158,25 +177,6 @@ func (b *Builder) BootImage(ctx context.Context, j *Job) (ref string, err error)
 // Stage runs f as a stage of its own, with the same progress and log file as the stages of a build.
 func (b *Builder) Stage(ctx context.Context, name string, f func(ctx context.Context, log func(engine.Event)) (note string, err error)) error {
 	return newRecorder(b.Report, b.Store.Dir(), b.Now).stage(ctx, name, f)
-}
-
-func (b *Builder) kernel(ctx context.Context, j *Job, r *recorder, baseRef string) (ref string, err error) {
-	set, _ := j.Entry.Find(resolve.KernelSet)
-	spec := kernel.Spec{
-		Arch: j.Flavor.Arch, HostArch: b.Engine.Arch(), Epoch: j.Plan.Epoch,
-		Image: baseRef, Packages: set.Packages, Defconfig: j.Defconfig,
-		Tree: j.Flavor.Kernel.Config,
-	}
-	if len(j.Defconfig) > 0 {
-		if spec.Image, err = b.debian(ctx, j, r, stageToolchain, resolve.ToolchainSet); err != nil {
-			return "", err
-		}
-	}
-	err = r.stage(ctx, stageKernel, func(ctx context.Context, log func(engine.Event)) (_ string, err error) {
-		ref, err = kernel.Ensure(ctx, b.Engine, spec, b.fetch(stageKernel), log)
-		return ref, err
-	})
-	return ref, err
 }
 
 // components is a stage that makes all component images; refs gets their names.

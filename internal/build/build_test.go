@@ -4,6 +4,7 @@ import (
 	"bytes"
 	"compress/gzip"
 	"context"
+	"encoding/json"
 	"errors"
 	"fmt"
 	"io"
@@ -18,7 +19,7 @@ import (
 	"github.com/google/go-cmp/cmp"
 
 	"github.com/hookbuild/hookbuild/internal/artifacts"
-	"github.com/hookbuild/hookbuild/internal/debian"
+	"github.com/hookbuild/hookbuild/internal/download"
 	"github.com/hookbuild/hookbuild/internal/engine"
 	"github.com/hookbuild/hookbuild/internal/filetree"
 	"github.com/hookbuild/hookbuild/internal/initramfs"
@@ -102,8 +103,17 @@ func TestAll(t *testing.T) {
 	if diff := cmp.Diff(want, sources); diff != "" {
 		t.Error(diff)
 	}
-	if len(res.Warnings) != 1 || !strings.Contains(res.Warnings[0], "bin/ping loses its security.capability") || !h.has("warn "+res.Warnings[0]) {
+	spec, err := json.Marshal(m.Kernel.Spec)
+	if m.Kernel.Compiler != "gcc 14" || m.Kernel.ConfigSHA256 != "cc" || string(spec) != `{"arch":"x86_64"}` || err != nil || !strings.HasPrefix(m.Kernel.Image, "hookbuild/kernel:amd64-") {
+		t.Errorf("got kernel %+v", m.Kernel)
+	}
+	if len(res.Warnings) != 2 || !strings.Contains(res.Warnings[0], `"none/" matches no file`) || !strings.Contains(res.Warnings[1], "bin/ping loses its security.capability") {
 		t.Errorf("got warnings %q", res.Warnings)
+	}
+	for _, text := range res.Warnings {
+		if !h.has("warn " + text) {
+			t.Errorf("nobody was told %q", text)
+		}
 	}
 	rec := readRecord(t, out)
 	var stages []string
@@ -111,7 +121,7 @@ func TestAll(t *testing.T) {
 		stages = append(stages, s.Name)
 	}
 	slices.Sort(stages)
-	if want := []string{"base", "initramfs", "kernel", "publish", "toolchain", "userland"}; !slices.Equal(stages, want) || rec.Error != "" || rec.PlanID != j.Plan.ID() {
+	if want := []string{"base", "initramfs", "modules", "publish", "userland"}; !slices.Equal(stages, want) || rec.Error != "" || rec.PlanID != j.Plan.ID() {
 		t.Errorf("got stages %q, record %+v", stages, rec)
 	}
 	saved := len(f.saved)
@@ -167,23 +177,24 @@ func TestAllIsReproducible(t *testing.T) {
 func TestAllFailures(t *testing.T) {
 	for _, c := range []struct {
 		name    string
-		missing string
+		missing []string
 		stage   string
 	}{
-		{"base", "hookbuild/debian:base-", "base"},
-		{"toolchain", "hookbuild/debian:toolchain-", "toolchain"},
-		{"kernel", "hookbuild/kernel:", "kernel"},
-		{"userland", "hookbuild/component:dhcp-", "userland"},
+		{"base", []string{"hookbuild/debian:base-"}, "base"},
+		{"toolchain", []string{"hookbuild/kernel:", "hookbuild/debian:toolchain-"}, "toolchain"},
+		{"configuration", []string{"hookbuild/kernel:", "hookbuild/kconfig:"}, "configuration"},
+		{"kernel", []string{"hookbuild/kernel:"}, "kernel"},
+		{"userland", []string{"hookbuild/component:dhcp-"}, "userland"},
 	} {
 		t.Run(c.name, func(t *testing.T) {
 			p := newProject(t)
 			e, f := newEngine(t)
-			f.lose(c.missing)
+			f.lose(c.missing...)
 			out := t.TempDir()
 			b := p.builder(e, out, &heard{}, ticking())
 			_, err := b.All(t.Context(), p.job())
 			var failed *StageError
-			var offline *debian.OfflineError // the packages are not in the cache
+			var offline *download.OfflineError // the packages are not in the cache
 			if !errors.As(err, &failed) || failed.Stage != c.stage || !errors.As(err, &offline) {
 				t.Errorf("got %v, want a *StageError of %s", err, c.stage)
 			}

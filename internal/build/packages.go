@@ -8,6 +8,8 @@ import (
 	"sync"
 
 	"github.com/hookbuild/hookbuild/internal/debian"
+	"github.com/hookbuild/hookbuild/internal/download"
+	"github.com/hookbuild/hookbuild/internal/kernelorg"
 )
 
 // Packages gets Debian packages. The mirror is looked for only when something has to be fetched, so that a
@@ -16,6 +18,8 @@ type Packages struct {
 	Client *debian.Client
 	Mirror debian.Mirror // what flags and hookbuild.yaml say; what is empty is taken from Apt
 	Apt    fs.FS         // the host's apt configuration
+
+	KernelOrg *kernelorg.Client
 
 	mu    sync.Mutex
 	found *debian.Mirror
@@ -33,12 +37,17 @@ func (p *Packages) Index(ctx context.Context, r debian.IndexRequest) (*debian.In
 	return p.Client.Index(ctx, m, r)
 }
 
+// KernelPin finds and verifies a kernel source at kernel.org.
+func (p *Packages) KernelPin(ctx context.Context, w kernelorg.Want) (kernelorg.Pin, error) {
+	return p.KernelOrg.Resolve(ctx, w)
+}
+
 // Fetch brings packages into the cache and returns their files by SHA-256. progress may be nil.
 func (p *Packages) Fetch(ctx context.Context, pkgs []debian.Package, progress func(name string, done, total int64)) (map[string]string, error) {
 	cached := *p.Client
 	cached.Offline, cached.Progress = true, nil
 	files, err := cached.Fetch(ctx, debian.Mirror{}, pkgs)
-	var missing *debian.OfflineError
+	var missing *download.OfflineError
 	if p.Client.Offline || !errors.As(err, &missing) {
 		return files, err
 	}

@@ -16,6 +16,7 @@ import (
 	"time"
 
 	"github.com/hookbuild/hookbuild/internal/debian"
+	"github.com/hookbuild/hookbuild/internal/download"
 )
 
 // packageOf is a pinned package with that content.
@@ -94,13 +95,13 @@ func TestPackagesFetchNeedsNoMirrorWhenAllIsCached(t *testing.T) {
 func TestPackagesOffline(t *testing.T) {
 	url, asked := pool(t, map[string]string{"a": "content of a"})
 	p := &Packages{Client: &debian.Client{CacheDir: t.TempDir(), Offline: true, Now: time.Now}, Mirror: debian.Mirror{Archive: url}, Apt: broken{errors.New("apt was read")}}
-	var missing *debian.OfflineError
+	var missing *download.OfflineError
 	if _, err := p.Fetch(t.Context(), []debian.Package{packageOf("a", "content of a")}, nil); !errors.As(err, &missing) || missing.Name != "a 1" {
-		t.Errorf("got %v, want a *debian.OfflineError with the package's name", err)
+		t.Errorf("got %v, want a *download.OfflineError with the package's name", err)
 	}
 	_, err := p.Index(t.Context(), debian.IndexRequest{Suite: "trixie", Archs: []string{"amd64"}, Components: []string{"main"}})
 	if !errors.As(err, &missing) {
-		t.Errorf("index: got %v, want a *debian.OfflineError", err)
+		t.Errorf("index: got %v, want a *download.OfflineError", err)
 	}
 	if asked.Load() != 0 {
 		t.Errorf("%d requests", asked.Load())

@@ -44,6 +44,7 @@ type Request struct {
 	Refresh   bool              // resolve anew where the lock was made for other packages
 	Command   string            // builds it again; for the manifest
 	Version   string            // of hookbuild; it stands in the outputs
+	Project   fs.FS             // the user's directory
 	Configs   fs.FS             // kernel configs
 	Userland  fs.FS             // component directories and hook.yaml
 	BootSeeds []string          // packages that boot needs
@@ -58,7 +59,7 @@ type Job struct {
 	Entry      resolve.Entry
 	Lock       resolve.Result
 	Spec       *linuxkit.Spec
-	Defconfig  []byte // empty for a binary kernel
+	Kernel     *Kernel
 	Components []Component
 	Command    string
 	Version    string
@@ -85,7 +86,7 @@ func Prepare(ctx context.Context, req Request, m *Packages) (*Job, error) {
 	if j.Spec, sources, err = readSpec(req); err != nil {
 		return nil, err
 	}
-	if j.Defconfig, err = readConfig(req); err != nil {
+	if j.Kernel, err = readKernel(req); err != nil {
 		return nil, err
 	}
 	if j.Components, err = readComponents(req, j.Spec); err != nil {
@@ -93,16 +94,14 @@ func Prepare(ctx context.Context, req Request, m *Packages) (*Job, error) {
 	}
 	in := resolve.Input{
 		Flavor: req.Flavor, Epoch: req.Epoch, Recipe: recipe(req.Version), LinuxKit: sources, Vars: sortedVars(req.Vars),
-	}
-	if len(j.Defconfig) > 0 {
-		in.Config = hexSum(j.Defconfig)
+		Kernel: j.Kernel.planned(),
 	}
 	for _, c := range j.Components {
 		in.Components = append(in.Components, c.Component)
 	}
 	requests := resolve.Requests(req.Flavor, req.HostArch, in.Components, req.BootSeeds)
 	o := resolve.Options{LockFile: req.LockFile, Suite: req.Suite, Update: req.Update, Refresh: req.Refresh}
-	if j.Lock, err = resolve.Flavor(ctx, req.Flavor.ID, requests, o, m); err != nil {
+	if j.Lock, err = resolve.Flavor(ctx, req.Flavor, requests, o, m); err != nil {
 		return nil, err
 	}
 	j.Entry = j.Lock.Entry
@@ -187,21 +186,6 @@ func sourceFiles(spec *linuxkit.Spec) ([]plan.Source, error) {
 		sources = append(sources, plan.Source{Name: filepath.Base(file), SHA256: hex.EncodeToString(h.Sum(nil))})
 	}
 	return sources, nil
-}
-
-// readConfig returns the kernel configuration, nothing for a binary kernel.
-func readConfig(req Request) ([]byte, error) {
-	k := req.Flavor.Kernel
-	if k.Method != config.MethodSource {
-		return nil, nil
-	}
-	name := fmt.Sprintf("%s-%s.y-%s", k.Config, k.Series, req.Flavor.Arch)
-	data, err := fs.ReadFile(req.Configs, name)
-	if errors.Is(err, fs.ErrNotExist) {
-		what := fmt.Sprintf("flavor %s: there is no kernel/configs/%s, in the project or built in", req.Flavor.ID, name)
-		return nil, &InputError{What: what}
-	}
-	return data, err
 }
 
 // readComponents finds the directories that the YAML names as build:NAME.

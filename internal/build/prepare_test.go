@@ -17,6 +17,7 @@ import (
 
 	"github.com/hookbuild/hookbuild/internal/config"
 	"github.com/hookbuild/hookbuild/internal/debian"
+	"github.com/hookbuild/hookbuild/internal/download"
 	"github.com/hookbuild/hookbuild/internal/plan"
 	"github.com/hookbuild/hookbuild/internal/resolve"
 	"github.com/hookbuild/hookbuild/internal/strictyaml"
@@ -55,12 +56,12 @@ func newProject(t *testing.T) *project {
 	p := &project{T: t, dir: dir, pkg: &Packages{Client: &debian.Client{CacheDir: filepath.Join(dir, "cache"), Offline: true}}}
 	p.req = Request{
 		Flavor: config.Flavor{
-			ID: "hook-default-amd64", Arch: plan.X8664, Kernel: config.Kernel{Method: config.MethodSource, Series: "6.12", Source: config.SourceDebian, Config: "generic"},
+			ID: "hook-default-amd64", Arch: plan.X8664, Kernel: config.Kernel{Method: config.MethodSource, Series: "6.12", Source: config.Source{Kind: config.SourceDebian}, Config: "generic"},
 			Initramfs: config.Initramfs{Compression: "gzip", Level: 1},
 		},
 		HostArch: "amd64", Suite: "trixie", LockFile: filepath.Join(dir, resolve.LockName), Vars: map[string]string{"MORE": "quiet", "A": "b"},
 		Command: "hookbuild all hook-default-amd64", Version: "0.1.0", BootSeeds: []string{"qemu-system-x86"},
-		Configs: fstest.MapFS{"generic-6.12.y-x86_64": text("CONFIG_64BIT=y\n")}, Userland: userland,
+		Project: os.DirFS(dir), Configs: fstest.MapFS{"generic-6.12.y-x86_64": text("CONFIG_64BIT=y\n")}, Userland: userland,
 		Packages: func(fsys fs.FS, component string) (seeds, exclude []string, err error) {
 			data, err := fs.ReadFile(fsys, component+"/packages")
 			return strings.Fields(string(data)), nil, err
@@ -107,8 +108,8 @@ func (p *project) job() *Job {
 func TestPrepare(t *testing.T) {
 	p := newProject(t)
 	j := p.job()
-	if string(j.Defconfig) != "CONFIG_64BIT=y\n" || j.Plan.Kernel.Config != hexSum(j.Defconfig) {
-		t.Errorf("got config %q, %s", j.Defconfig, j.Plan.Kernel.Config)
+	if string(j.Kernel.Config) != "CONFIG_64BIT=y\n" || j.Plan.Kernel.Config != hexSum(j.Kernel.Config) {
+		t.Errorf("got config %q, %s", j.Kernel.Config, j.Plan.Kernel.Config)
 	}
 	if j.Spec.Cmdline() != "console=ttyS0 quiet" || j.Lock.Written || j.Version != "0.1.0" || j.Command != p.req.Command {
 		t.Errorf("got %+v", j)
@@ -208,8 +209,8 @@ func TestBinaryKernelHasNoConfig(t *testing.T) {
 	p.req.Flavor.Kernel = config.Kernel{Method: config.MethodDebian, Series: "6.12"}
 	p.req.Configs = fstest.MapFS{}
 	p.lock(resolve.Component{Name: "dhcp", Seeds: []string{"udhcpc"}}, resolve.Component{Name: "init", Seeds: []string{"busybox-static"}})
-	if j := p.job(); j.Defconfig != nil || j.Plan.Kernel.Config != "" || j.Plan.Kernel.Method != "debian" {
-		t.Errorf("got %q, %+v", j.Defconfig, j.Plan.Kernel)
+	if j := p.job(); j.Kernel.Config != nil || j.Kernel.Asked != nil || j.Plan.Kernel.Config != "" || j.Plan.Kernel.Method != "debian" {
+		t.Errorf("got %+v, %+v", j.Kernel, j.Plan.Kernel)
 	}
 }
 
@@ -287,7 +288,7 @@ func TestPrepareChecksTheLock(t *testing.T) {
 	}
 	p.req.Refresh = true
 	p.pkg.Client.Now = time.Now
-	var offline *debian.OfflineError
+	var offline *download.OfflineError
 	if _, err := Prepare(t.Context(), p.req, p.pkg); !errors.As(err, &offline) {
 		t.Errorf("refresh: got %v, want the mirror to be asked", err)
 	}

@@ -165,6 +165,18 @@ func (r *recorder) warn(text string) {
 	}
 }
 
+// warnAll passes on what a stage's programs complained about: the first in full, the rest by number, since all
+// of it stands in the log.
+func (r *recorder) warnAll(stage string, warnings []string) {
+	switch len(warnings) {
+	case 0:
+	case 1:
+		r.warn(stage + ": " + warnings[0])
+	default:
+		r.warn(fmt.Sprintf("%s: %s, and %d warnings more in %s", stage, warnings[0], len(warnings)-1, logName(stage)))
+	}
+}
+
 // write ends the record and puts it into the output directory.
 func (r *recorder) write(err error) error {
 	r.mu.Lock()

@@ -9,7 +9,7 @@ import (
 )
 
 // Schema is the version of the plan's JSON form; it enters the plan id.
-const Schema = 1
+const Schema = 2
 
 // Plan is one build of one flavor for one architecture.
 type Plan struct {
@@ -50,10 +50,27 @@ type Package struct {
 
 // Kernel says which kernel, and made how.
 type Kernel struct {
-	Method  string `json:"method"` // debian or source
-	Series  string `json:"series"`
-	Version string `json:"version"`          // Debian's package version
-	Config  string `json:"config,omitempty"` // SHA-256 of the defconfig, empty for debian
+	Method   string     `json:"method"` // source, debian, deb or dir
+	Series   string     `json:"series"`
+	Version  string     `json:"version,omitempty"` // Debian's package version, or kernel.org's; empty where nobody says
+	Source   []string   `json:"source,omitempty"`  // SHA-256 of what is no Debian package of the lock: tarball, directory, files
+	Config   string     `json:"config,omitempty"`  // SHA-256 of the configuration after merging; empty where nothing is compiled
+	Patches  []Source   `json:"patches,omitempty"` // in the order in which they are applied
+	External []External `json:"external_modules,omitempty"`
+	Modules  Modules    `json:"modules"`            // what the initramfs takes
+	Firmware []string   `json:"firmware,omitempty"` // "auto", or patterns; empty takes none
+}
+
+// External is a module that is not in the kernel's source.
+type External struct {
+	Source
+	Make []string `json:"make,omitempty"` // arguments of its own Makefile
+}
+
+// Modules are patterns for the kernel's modules.
+type Modules struct {
+	Include []string `json:"include"`
+	Exclude []string `json:"exclude,omitempty"`
 }
 
 // Source is an input file or directory by content.

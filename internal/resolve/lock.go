@@ -2,6 +2,7 @@ package resolve
 
 import (
 	"bytes"
+	"cmp"
 	"crypto/sha256"
 	"encoding/hex"
 	"encoding/json"
@@ -15,6 +16,7 @@ import (
 	"time"
 
 	"github.com/hookbuild/hookbuild/internal/debian"
+	"github.com/hookbuild/hookbuild/internal/kernelorg"
 	"github.com/hookbuild/hookbuild/internal/plan"
 )
 
@@ -31,8 +33,16 @@ type Lock struct {
 
 // Entry is one flavor's part of the lock.
 type Entry struct {
-	Debian []plan.Index `json:"debian"` // the signed indexes that everything below was resolved from
-	Sets   []Set        `json:"sets"`   // sorted by name
+	Debian []plan.Index `json:"debian"`           // the signed indexes that everything below was resolved from
+	Sets   []Set        `json:"sets"`             // sorted by name
+	Kernel *Kernel      `json:"kernel,omitempty"` // the source from kernel.org; nil where the kernel is not from there
+}
+
+// Kernel is a pinned kernel source with the request that led to it.
+type Kernel struct {
+	Series  string `json:"series"`            // newest point release of …
+	Exactly string `json:"exactly,omitempty"` // … or this version
+	kernelorg.Pin
 }
 
 // Set is a resolved set of packages with the request that led to it.
@@ -102,15 +112,23 @@ func (l *Lock) fault() string {
 				return fmt.Sprintf("flavor %s: date %q of %s: want RFC 3339", id, i.Date, i.Suite)
 			}
 		}
+		if k := l.Flavors[id].Kernel; k != nil && !isSHA256(k.SHA256) {
+			return fmt.Sprintf("flavor %s: sha256 %q of linux-%s: want %d hexadecimal digits", id, k.SHA256, k.Version, 2*sha256.Size)
+		}
 		for _, s := range l.Flavors[id].Sets {
 			for _, p := range s.Packages {
-				if sum, err := hex.DecodeString(p.SHA256); err != nil || len(sum) != sha256.Size {
+				if !isSHA256(p.SHA256) {
 					return fmt.Sprintf("flavor %s: sha256 %q of %s: want %d hexadecimal digits", id, p.SHA256, p.Name, 2*sha256.Size)
 				}
 			}
 		}
 	}
 	return ""
+}
+
+func isSHA256(text string) bool {
+	sum, err := hex.DecodeString(text)
+	return err == nil && len(sum) == sha256.Size
 }
 
 // decode reads the one JSON document in data, strictly.
@@ -182,11 +200,18 @@ func (e Entry) only(requests []Request) Entry {
 			sets = append(sets, s)
 		}
 	}
-	return Entry{Debian: e.Debian, Sets: sets}
+	return Entry{Debian: e.Debian, Sets: sets, Kernel: e.Kernel}
 }
 
 // check says what differs between what is asked for now and what the entry was made for; empty is nothing.
-func (e Entry) check(requests []Request) string {
+func (e Entry) check(requests []Request, k *kernelorg.Want) string {
+	switch {
+	case k == nil: // a pin that nobody asks for decides about nothing
+	case e.Kernel == nil:
+		return "holds no kernel source"
+	case e.Kernel.Series != k.Series || e.Kernel.Exactly != k.Version:
+		return fmt.Sprintf("was made for kernel %s, not %s", cmp.Or(e.Kernel.Exactly, e.Kernel.Series), cmp.Or(k.Version, k.Series))
+	}
 	for _, r := range requests {
 		s, ok := e.Find(r.Name)
 		if !ok {
@@ -228,6 +253,9 @@ func (e Entry) Epoch() (int64, error) {
 	}
 	return newest, nil
 }
+
+// kernelOrgSet stands for the source from kernel.org in a list of changes.
+const kernelOrgSet = "kernel.org"
 
 // Change is a package that the lock now pins otherwise.
 type Change struct {
@@ -274,6 +302,9 @@ func Changes(r Result) []Change {
 func setNames(entries ...Entry) []string {
 	var names []string
 	for _, e := range entries {
+		if e.Kernel != nil {
+			names = append(names, kernelOrgSet)
+		}
 		for _, s := range e.Sets {
 			names = append(names, s.Name)
 		}
@@ -283,8 +314,11 @@ func setNames(entries ...Entry) []string {
 }
 
 func versions(e Entry, set string) map[string]string {
-	s, _ := e.Find(set)
 	v := map[string]string{}
+	if set == kernelOrgSet && e.Kernel != nil {
+		v["linux"] = e.Kernel.Version
+	}
+	s, _ := e.Find(set)
 	for _, p := range s.Packages {
 		v[p.Name] = p.Version
 	}

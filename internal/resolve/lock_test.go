@@ -101,7 +101,11 @@ func TestReadLock(t *testing.T) {
 		{"broken", "{\n\"schema\": 1,\n<<<<<<< ours\n}", "line 3: invalid character '<'"},
 		{"two documents", "{\"schema\":1}\n{\"schema\":1}", "line 2: invalid character"},
 		{"unknown key", `{"schema":1,"images":{}}`, `unknown field "images"`},
-		{"unknown key inside", `{"schema":1,"flavors":{"x":{"debian":[],"kernel":"y"}}}`, `unknown field "kernel"`},
+		{"unknown key inside", `{"schema":1,"flavors":{"x":{"debian":[],"images":"y"}}}`, `unknown field "images"`},
+		{"unknown key of a pin", `{"schema":1,"flavors":{"x":{"debian":[],"sets":[],"kernel":{"series":"6.6","mirror":"x"}}}}`, `unknown field "mirror"`},
+		{"no pin", `{"schema":1,"flavors":{"x":{"debian":[],"sets":[],"kernel":{}}}}`, `flavor x: sha256 "" of linux-: want 64 hexadecimal digits`},
+		{"a pin that leads elsewhere", `{"schema":1,"flavors":{"x":{"debian":[],"sets":[],"kernel":{"series":"6.6","version":"6.6.9","sha256":"../../x","signed_by":[]}}}}`,
+			`flavor x: sha256 "../../x" of linux-6.6.9: want 64 hexadecimal digits`},
 		{"wrong type", "{\n\"schema\": \"1\"}", "line 2: json: cannot unmarshal"},
 		{"newer", `{"schema":2,"flavors":{}}`, "schema 2; this hookbuild knows 1"},
 		{"no schema", `{"flavors":{}}`, "schema 0"},
@@ -157,7 +161,7 @@ func TestCheck(t *testing.T) {
 		{"exclude", func(r []Request) []Request { r[2].Exclude = nil; return r }, `another list of packages for "kernel"`},
 	} {
 		e := entry()
-		if got := e.check(c.change(requestsOf(e))); c.want == "" && got != "" || !strings.Contains(got, c.want) {
+		if got := e.check(c.change(requestsOf(e)), nil); c.want == "" && got != "" || !strings.Contains(got, c.want) {
 			t.Errorf("%s: got %q, want %q", c.name, got, c.want)
 		}
 	}

@@ -5,6 +5,7 @@ import (
 	"context"
 	"crypto/sha256"
 	"encoding/hex"
+	"errors"
 	"fmt"
 	"io"
 	"net/http"
@@ -22,6 +23,7 @@ import (
 	"github.com/ulikunitz/xz"
 
 	"github.com/hookbuild/hookbuild/internal/debian"
+	"github.com/hookbuild/hookbuild/internal/kernelorg"
 )
 
 // today is the time that the tests happen at.
@@ -40,6 +42,9 @@ type world struct {
 
 	asked []debian.IndexRequest
 	down  error // what the mirror answers instead
+
+	kernels *kernelorg.Client // nil for none
+	wanted  []kernelorg.Want
 }
 
 // newWorld publishes "a 1" (which needs "lib 1"), "b 1" and the required "base-files 1", all of the same day.
@@ -155,10 +160,19 @@ func (w *world) Index(ctx context.Context, r debian.IndexRequest) (*debian.Index
 	return w.client.Index(ctx, w.where, r)
 }
 
-// flavor resolves, which must work.
+// KernelPin is kernel.org.
+func (w *world) KernelPin(ctx context.Context, want kernelorg.Want) (kernelorg.Pin, error) {
+	w.wanted = append(w.wanted, want)
+	if w.kernels == nil {
+		return kernelorg.Pin{}, errors.New("kernel.org was asked")
+	}
+	return w.kernels.Resolve(ctx, want)
+}
+
+// flavor resolves one that asks nothing of kernel.org, which must work.
 func (w *world) flavor(id string, requests []Request, o Options) Result {
 	w.Helper()
-	res, err := Flavor(w.Context(), id, requests, o, w)
+	res, err := Flavor(w.Context(), fromDebian(id), requests, o, w)
 	if err != nil {
 		w.Fatal(err)
 	}

@@ -13,6 +13,8 @@ import (
 	"github.com/hookbuild/hookbuild/internal/config"
 	"github.com/hookbuild/hookbuild/internal/debian"
 	"github.com/hookbuild/hookbuild/internal/kernel"
+	"github.com/hookbuild/hookbuild/internal/kernelorg"
+	"github.com/hookbuild/hookbuild/internal/modules"
 	"github.com/hookbuild/hookbuild/internal/plan"
 )
 
@@ -29,6 +31,7 @@ const (
 	BaseSet      = "base"      // the Debian image that builds run in
 	ToolchainSet = "toolchain" // the same with a compiler
 	KernelSet    = "kernel"    // the kernel itself, binary or source
+	FirmwareSet  = "firmware"  // what the kernel's drivers load
 	BootSet      = "boot"      // QEMU; not part of the plan
 	userlandSet  = "userland/"
 )
@@ -50,9 +53,15 @@ func Requests(f config.Flavor, hostArch string, components []Component, bootSeed
 		slices.Sort(seeds)
 		return Request{Name: name, Arch: hostArch, Required: true, Seeds: slices.Compact(seeds)}
 	}
-	all := []Request{tools(BaseSet, nil), tools(BootSet, bootSeeds), kernelRequest(f)}
+	all := []Request{tools(BaseSet, nil), tools(BootSet, bootSeeds)}
+	if r, ok := kernelRequest(f); ok {
+		all = append(all, r)
+	}
 	if f.Kernel.Method == config.MethodSource {
 		all = append(all, tools(ToolchainSet, kernel.Toolchain(f.Arch, hostArch)))
+	}
+	if f.Kernel.Firmware.Wanted() {
+		all = append(all, Request{Name: FirmwareSet, Arch: f.Arch.Debian(), Seeds: modules.FirmwarePackages(), Exclude: firmwareLeftOut[:]})
 	}
 	for _, c := range components {
 		all = append(all, Request{Name: UserlandSet(c.Name), Arch: f.Arch.Debian(), Seeds: c.Seeds, Exclude: c.Exclude})
@@ -61,19 +70,35 @@ func Requests(f config.Flavor, hostArch string, components []Component, bootSeed
 	return all
 }
 
-func kernelRequest(f config.Flavor) Request {
+// firmwareLeftOut are dependencies of firmware packages that make sense on an installed system only.
+var firmwareLeftOut = [...]string{"initramfs-tools"}
+
+// kernelRequest is false where the kernel does not come from a Debian mirror.
+func kernelRequest(f config.Flavor) (Request, bool) {
 	r := Request{Name: KernelSet, Arch: f.Arch.Debian(), Exclude: kernelLeftOut[:]}
-	if f.Kernel.Method == config.MethodSource {
+	switch {
+	case f.Kernel.Method == config.MethodDebian:
+		r.Seeds = []string{"linux-image-" + f.Arch.Debian()}
+	case f.Kernel.Method == config.MethodSource && f.Kernel.Source.Kind == config.SourceDebian:
 		r.Seeds = []string{"linux-source-" + f.Kernel.Series}
-		return r
+	default:
+		return r, false
 	}
-	r.Seeds = []string{"linux-image-" + f.Arch.Debian()}
-	return r
+	return r, true
 }
 
-// mirror is what Resolve asks: a Debian mirror's verified index.
-type mirror interface {
+// kernelWant is what is asked of kernel.org, nil where nothing is.
+func kernelWant(f config.Flavor) *kernelorg.Want {
+	if f.Kernel.Method != config.MethodSource || f.Kernel.Source.Kind != config.SourceKernelOrg {
+		return nil
+	}
+	return &kernelorg.Want{Series: f.Kernel.Series, Version: f.Kernel.Version}
+}
+
+// sources are what is asked where the lock does not say: a Debian mirror's verified index, and kernel.org.
+type sources interface {
 	Index(ctx context.Context, r debian.IndexRequest) (*debian.Index, error)
+	KernelPin(ctx context.Context, w kernelorg.Want) (kernelorg.Pin, error)
 }
 
 // Options say how to resolve.
@@ -92,40 +117,64 @@ type Result struct {
 }
 
 // Flavor returns the flavor's entry: the lock's where it has one that fits, else a new one from the mirror's
-// index, which is written to the lock. An index older than the lock's is a *debian.VerifyError; a lock made
-// for other requests is a *LockError unless o says to resolve anew. m is asked only when the index is needed.
-func Flavor(ctx context.Context, id string, requests []Request, o Options, m mirror) (Result, error) {
+// index, which is written to the lock. An index or a kernel older than the lock's is a *download.VerifyError;
+// a lock made for other requests is a *LockError unless o says to resolve anew. from is asked only when the
+// lock does not say.
+func Flavor(ctx context.Context, f config.Flavor, requests []Request, o Options, from sources) (Result, error) {
 	lock, err := ReadLock(o.LockFile)
 	if err != nil {
 		return Result{}, err
 	}
 	var res Result
-	if e, ok := lock.Flavors[id]; ok {
+	want := kernelWant(f)
+	if e, ok := lock.Flavors[f.ID]; ok {
 		res.Before = &e
-		differs := e.check(requests)
+		differs := e.check(requests, want)
 		if differs != "" && !o.Refresh && !o.Update {
-			return Result{}, &LockError{File: o.LockFile, What: "flavor " + id + " " + differs, Hint: "hookbuild lock " + id}
+			return Result{}, &LockError{File: o.LockFile, What: "flavor " + f.ID + " " + differs, Hint: "hookbuild lock " + f.ID}
 		}
 		if differs == "" && !o.Update {
 			res.Entry = e.only(requests)
 			return res, nil
 		}
 	}
-	if res.Entry, err = fresh(ctx, lock, requests, o.Suite, m); err != nil {
+	if res.Entry, err = fresh(ctx, lock, requests, o.Suite, from); err != nil {
 		return Result{}, err
 	}
-	lock.Flavors[id] = res.Entry
+	if want != nil {
+		if res.Entry.Kernel, err = pin(ctx, *want, res.Before, o.Update, from); err != nil {
+			return Result{}, err
+		}
+	}
+	lock.Flavors[f.ID] = res.Entry
 	res.Written = true
 	return res, lock.Write(o.LockFile)
 }
 
+// pin settles the kernel's source. What the lock says of the same request holds until an update.
+func pin(ctx context.Context, want kernelorg.Want, before *Entry, update bool, from sources) (*Kernel, error) {
+	if before != nil && before.Kernel != nil && before.Kernel.Series == want.Series {
+		if before.Kernel.Exactly == want.Version && !update {
+			return before.Kernel, nil
+		}
+		if want.Version == "" {
+			want.NotBefore = before.Kernel.Version
+		}
+	}
+	p, err := from.KernelPin(ctx, want)
+	if err != nil {
+		return nil, err
+	}
+	return &Kernel{Series: want.Series, Exactly: want.Version, Pin: p}, nil
+}
+
 // fresh resolves all requests from one index.
-func fresh(ctx context.Context, lock *Lock, requests []Request, suite string, m mirror) (Entry, error) {
+func fresh(ctx context.Context, lock *Lock, requests []Request, suite string, from sources) (Entry, error) {
 	dates, err := lock.notBefore()
 	if err != nil {
 		return Entry{}, err
 	}
-	index, err := m.Index(ctx, debian.IndexRequest{
+	index, err := from.Index(ctx, debian.IndexRequest{
 		Suite: suite, Archs: archs(requests), Components: []string{"main", "non-free-firmware"}, NotBefore: dates,
 	})
 	if err != nil {
@@ -158,9 +207,9 @@ func archs(requests []Request) []string {
 // Input is what a plan consists of besides the lock.
 type Input struct {
 	Flavor     config.Flavor
-	Epoch      int64  // seconds since 1970; 0 takes the lock's newest index date
-	Recipe     string // SHA-256 of what hookbuild itself contributes
-	Config     string // SHA-256 of the kernel configuration; empty for a binary kernel
+	Epoch      int64       // seconds since 1970; 0 takes the lock's newest index date
+	Recipe     string      // SHA-256 of what hookbuild itself contributes
+	Kernel     plan.Kernel // but for what the flavor and the lock say of it
 	LinuxKit   []plan.Source
 	Components []Component
 	Vars       []plan.Var // sorted by name
@@ -171,8 +220,15 @@ func (e Entry) Plan(in Input) (plan.Plan, error) {
 	p := plan.Plan{
 		Schema: plan.Schema, Flavor: in.Flavor.ID, Arch: in.Flavor.Arch, Epoch: in.Epoch, Recipe: in.Recipe,
 		Debian: e.Debian, LinuxKit: in.LinuxKit, Vars: in.Vars,
-		Kernel:    plan.Kernel{Method: in.Flavor.Kernel.Method, Series: in.Flavor.Kernel.Series, Config: in.Config},
+		Kernel:    in.Kernel,
 		Initramfs: plan.Initramfs{Compression: in.Flavor.Initramfs.Compression, Level: in.Flavor.Initramfs.Level},
+	}
+	k := in.Flavor.Kernel
+	p.Kernel.Method, p.Kernel.Series = k.Method, k.Series
+	p.Kernel.Modules = plan.Modules{Include: k.Modules.Include, Exclude: k.Modules.Exclude}
+	p.Kernel.Firmware = k.Firmware.Patterns()
+	if e.Kernel != nil && kernelWant(in.Flavor) != nil {
+		p.Kernel.Version, p.Kernel.Source = e.Kernel.Version, []string{e.Kernel.SHA256}
 	}
 	if p.Epoch == 0 {
 		var err error

@@ -14,8 +14,15 @@ import (
 
 	"github.com/hookbuild/hookbuild/internal/config"
 	"github.com/hookbuild/hookbuild/internal/debian"
+	"github.com/hookbuild/hookbuild/internal/download"
+	"github.com/hookbuild/hookbuild/internal/modules"
 	"github.com/hookbuild/hookbuild/internal/plan"
 )
+
+// fromDebian is a flavor that asks nothing of kernel.org.
+func fromDebian(id string) config.Flavor {
+	return config.Flavor{ID: id, Kernel: config.Kernel{Method: config.MethodDebian, Series: "6.12"}}
+}
 
 // two are the requests of most tests.
 func two() []Request {
@@ -85,7 +92,7 @@ func TestChangedRequests(t *testing.T) {
 	w.asked = nil
 	changed := two()
 	changed[1].Exclude = nil
-	_, err := Flavor(t.Context(), "x", changed, w.o, w)
+	_, err := Flavor(t.Context(), fromDebian("x"), changed, w.o, w)
 	var bad *LockError
 	if !errors.As(err, &bad) || bad.Hint != "hookbuild lock x" || !strings.Contains(err.Error(), `flavor x was made for another list of packages for "userland/x"`) {
 		t.Errorf("got %v", err)
@@ -141,10 +148,10 @@ func TestOlderIndexIsRefused(t *testing.T) {
 	w.flavor("x", two(), w.o)
 	text := w.lockText()
 	w.publish(today.AddDate(0, 0, -10), "0")
-	_, err := Flavor(t.Context(), "new", two(), w.o, w)
-	var ve *debian.VerifyError
+	_, err := Flavor(t.Context(), fromDebian("new"), two(), w.o, w)
+	var ve *download.VerifyError
 	if !errors.As(err, &ve) {
-		t.Errorf("got %v, want a *debian.VerifyError", err)
+		t.Errorf("got %v, want a *download.VerifyError", err)
 	}
 	if got := w.asked[1].NotBefore["trixie"]; !got.Equal(today.AddDate(0, 0, -3)) {
 		t.Errorf("got not before %s", got)
@@ -174,7 +181,7 @@ func TestFailuresLeaveTheLock(t *testing.T) {
 			if c.lock != "" {
 				w.write(w.o.LockFile, c.lock)
 			}
-			_, err := Flavor(t.Context(), "x", c.requests, w.o, w)
+			_, err := Flavor(t.Context(), fromDebian("x"), c.requests, w.o, w)
 			if err == nil || !strings.Contains(err.Error(), c.want) {
 				t.Errorf("got %v, want %q", err, c.want)
 			}
@@ -208,11 +215,14 @@ func TestSetsThatNobodyAsksForAreLeftOut(t *testing.T) {
 
 func TestPlan(t *testing.T) {
 	f := config.Flavor{
-		ID: "hook-debian-amd64", Arch: plan.X8664, Kernel: config.Kernel{Method: config.MethodDebian, Series: "6.12"},
+		ID: "hook-debian-amd64", Arch: plan.X8664, Kernel: config.Kernel{
+			Method: config.MethodDebian, Series: "6.12", Modules: config.Modules{Include: []string{"default"}, Exclude: []string{"ice"}},
+			Firmware: config.Firmware{Auto: true},
+		},
 		Initramfs: config.Initramfs{Compression: "gzip", Level: 6},
 	}
 	in := Input{
-		Flavor: f, Recipe: "rr", Config: "cc", LinuxKit: []plan.Source{{Name: "hook.yaml", SHA256: "yy"}},
+		Flavor: f, Recipe: "rr", Kernel: plan.Kernel{Source: []string{"ss"}, Config: "cc", Patches: []plan.Source{{Name: "p", SHA256: "pp"}}}, LinuxKit: []plan.Source{{Name: "hook.yaml", SHA256: "yy"}},
 		Components: []Component{{Name: "dhcp", SHA256: "dd", Seeds: []string{"udhcpc"}}}, Vars: []plan.Var{{Name: "A", Value: "b"}},
 	}
 	got, err := entry().Plan(in)
@@ -230,7 +240,10 @@ func TestPlan(t *testing.T) {
 			{Name: "base", Packages: []plan.Package{pkg("apt", "3.0"), pkg("dash", "0.5")}},
 			{Name: "kernel", Packages: []plan.Package{pkg("linux-image-6.12.1-amd64", "6.12.1-1"), pkg("linux-image-amd64", "6.12.1-2")}},
 		},
-		Kernel:   plan.Kernel{Method: "debian", Series: "6.12", Version: "6.12.1-2", Config: "cc"},
+		Kernel: plan.Kernel{
+			Method: "debian", Series: "6.12", Version: "6.12.1-2", Source: []string{"ss"}, Config: "cc", Patches: []plan.Source{{Name: "p", SHA256: "pp"}},
+			Modules: plan.Modules{Include: []string{"default"}, Exclude: []string{"ice"}}, Firmware: []string{"auto"},
+		},
 		LinuxKit: in.LinuxKit, Userland: []plan.Source{{Name: "dhcp", SHA256: "dd"}}, Vars: in.Vars,
 		Initramfs: plan.Initramfs{Compression: "gzip", Level: 6},
 	}
@@ -256,40 +269,76 @@ func TestKernelVersionOfASource(t *testing.T) {
 	}
 }
 
-// The four flavors that can be built, on an amd64 engine.
+// summary is a request in one line.
+func summary(r Request) string {
+	return fmt.Sprintf("%s %s %s %v not %v", r.Name, r.Arch, map[bool]string{true: "required"}[r.Required], r.Seeds, r.Exclude)
+}
+
+const (
+	baseWant     = "base amd64 required [apt kmod xz-utils] not []"
+	bootWant     = "boot amd64 required [apt kmod qemu-system-x86 xz-utils] not []"
+	leftOut      = "not [binutils initramfs-tools kmod linux-base xz-utils]"
+	toolsWant    = "toolchain amd64 required [apt bc bison ccache cpio flex gcc %skmod libelf-dev libncurses-dev libssl-dev lz4 make openssl patch pkgconf xz-utils zstd] not []"
+	firmwareWant = "firmware %s  %v not [initramfs-tools]"
+)
+
+func requestsFor(f config.Flavor, components ...Component) []string {
+	var got []string
+	for _, r := range Requests(f, "amd64", components, []string{"qemu-system-x86", "kmod"}) {
+		got = append(got, summary(r))
+	}
+	return got
+}
+
+// The built-in flavors, on an amd64 engine.
 func TestRequests(t *testing.T) {
 	cfg, err := config.Load("hookbuild.yaml", nil)
 	if err != nil {
 		t.Fatal(err)
 	}
 	components := []Component{{Name: "init", Seeds: []string{"busybox-static"}}, {Name: "dhcp", Seeds: []string{"udhcpc"}, Exclude: []string{"busybox"}}}
-	const (
-		base      = "base amd64 required [apt kmod xz-utils] not []"
-		boot      = "boot amd64 required [apt kmod qemu-system-x86 xz-utils] not []"
-		leftOut   = "not [binutils initramfs-tools kmod linux-base xz-utils]"
-		toolchain = "toolchain amd64 required [apt bc bison cpio flex gcc %skmod libelf-dev libssl-dev make xz-utils] not []"
-	)
-	users := func(arch string) []string {
-		return []string{"userland/dhcp " + arch + "  [udhcpc] not [busybox]", "userland/init " + arch + "  [busybox-static] not []"}
-	}
-	for id, want := range map[string][]string{
-		"hook-default-amd64": append([]string{base, boot, "kernel amd64  [linux-source-6.12] " + leftOut, fmt.Sprintf(toolchain, "")}, users("amd64")...),
-		"hook-default-arm64": append([]string{base, boot, "kernel arm64  [linux-source-6.12] " + leftOut, fmt.Sprintf(toolchain, "gcc-aarch64-linux-gnu ")}, users("arm64")...),
-		"hook-debian-amd64":  append([]string{base, boot, "kernel amd64  [linux-image-amd64] " + leftOut}, users("amd64")...),
-		"hook-debian-arm64":  append([]string{base, boot, "kernel arm64  [linux-image-arm64] " + leftOut}, users("arm64")...),
+	tools := map[string]string{"amd64": fmt.Sprintf(toolsWant, ""), "arm64": fmt.Sprintf(toolsWant, "gcc-aarch64-linux-gnu ")}
+	for id, want := range map[string]struct{ arch, kernel, tools string }{
+		"hook-default-amd64":    {"amd64", "kernel amd64  [linux-source-6.12] " + leftOut, tools["amd64"]},
+		"hook-default-arm64":    {"arm64", "kernel arm64  [linux-source-6.12] " + leftOut, tools["arm64"]},
+		"hook-latest-lts-amd64": {"amd64", "", tools["amd64"]},
+		"hook-latest-lts-arm64": {"arm64", "", tools["arm64"]},
+		"hook-debian-amd64":     {"amd64", "kernel amd64  [linux-image-amd64] " + leftOut, ""},
+		"hook-debian-arm64":     {"arm64", "kernel arm64  [linux-image-arm64] " + leftOut, ""},
 	} {
 		t.Run(id, func(t *testing.T) {
 			f, err := cfg.Flavor(id)
 			if err != nil {
 				t.Fatal(err)
 			}
-			var got []string
-			for _, r := range Requests(f, "amd64", components, []string{"qemu-system-x86", "kmod"}) {
-				got = append(got, fmt.Sprintf("%s %s %s %v not %v", r.Name, r.Arch, map[bool]string{true: "required"}[r.Required], r.Seeds, r.Exclude))
-			}
-			if diff := cmp.Diff(want, got); diff != "" {
+			all := []string{baseWant, bootWant, fmt.Sprintf(firmwareWant, want.arch, modules.FirmwarePackages()), want.kernel, want.tools,
+				"userland/dhcp " + want.arch + "  [udhcpc] not [busybox]", "userland/init " + want.arch + "  [busybox-static] not []"}
+			all = slices.DeleteFunc(all, func(s string) bool { return s == "" })
+			if diff := cmp.Diff(all, requestsFor(f, components...)); diff != "" {
 				t.Error(diff)
 			}
 		})
+	}
+}
+
+func TestRequestsOfEachMethod(t *testing.T) {
+	tools := fmt.Sprintf(toolsWant, "")
+	for _, c := range []struct {
+		name string
+		k    config.Kernel
+		want []string // besides base and boot
+	}{
+		{"a tarball", config.Kernel{Method: config.MethodSource, Source: config.Source{Kind: config.SourceURL}}, []string{tools}},
+		{"a source tree", config.Kernel{Method: config.MethodSource, Source: config.Source{Kind: config.SourceDir}}, []string{tools}},
+		{"kernel.org", config.Kernel{Method: config.MethodSource, Source: config.Source{Kind: config.SourceKernelOrg}}, []string{tools}},
+		{"packages of the user's", config.Kernel{Method: config.MethodDeb, Source: config.Source{Kind: config.SourceDebs}}, nil},
+		{"a directory", config.Kernel{Method: config.MethodDir, Source: config.Source{Kind: config.SourceDir}}, nil},
+		{"firmware by name", config.Kernel{Method: config.MethodDir, Firmware: config.Firmware{Globs: []string{"bnx2/"}}},
+			[]string{fmt.Sprintf(firmwareWant, "amd64", modules.FirmwarePackages())}},
+	} {
+		got := requestsFor(config.Flavor{Arch: plan.X8664, Kernel: c.k})
+		if diff := cmp.Diff(append([]string{baseWant, bootWant}, c.want...), got); diff != "" {
+			t.Errorf("%s: %s", c.name, diff)
+		}
 	}
 }
