@@ -18,30 +18,34 @@ func docker(t *testing.T, args ...string) string {
 	return string(out)
 }
 
-// rememberCacheMounts returns a function that removes the build trees which came since.
-func rememberCacheMounts(t *testing.T) (forget func()) {
+// rememberCacheMounts returns a function that removes the builder's cache mounts at a path which came since.
+func rememberCacheMounts(t *testing.T, path string) (forget func()) {
 	t.Helper()
-	before := cacheMounts(t)
+	before := cacheMounts(t, path)
 	return func() {
-		for _, id := range cacheMounts(t) {
-			if !slices.Contains(before, id) {
-				docker(t, "builder", "prune", "-af", "--filter", "id="+id)
-			}
-		}
+		came := slices.DeleteFunc(cacheMounts(t, path), func(id string) bool { return slices.Contains(before, id) })
+		dropCacheMounts(t, came)
 	}
 }
 
-// cacheMounts are the ids of the builder's cache mounts.
-func cacheMounts(t *testing.T) []string {
+func dropCacheMounts(t *testing.T, ids []string) {
 	t.Helper()
-	var records []struct{ ID, CacheType string }
+	for _, id := range ids {
+		docker(t, "builder", "prune", "-af", "--filter", "id="+id)
+	}
+}
+
+// cacheMounts are the ids of the builder's cache mounts at a path.
+func cacheMounts(t *testing.T, path string) []string {
+	t.Helper()
+	var records []struct{ ID, CacheType, Description string }
 	out := docker(t, "system", "df", "-v", "--format", "{{json .BuildCache}}")
 	if err := json.Unmarshal([]byte(out), &records); err != nil {
 		t.Fatal(err)
 	}
 	var ids []string
 	for _, r := range records {
-		if r.CacheType == "exec.cachemount" {
+		if r.CacheType == "exec.cachemount" && strings.HasPrefix(r.Description, "cached mount "+path+" ") {
 			ids = append(ids, strings.TrimSuffix(r.ID, "*"))
 		}
 	}
