@@ -119,7 +119,7 @@ func (p *program) bootOptions(c *cli.Context, w *workshop, gen artifacts.Generat
 		MemoryBytes: memory, Expect: c.String("expect"), Timeout: c.Duration("timeout"), Now: p.Now,
 	}
 	if c.Bool("netboot") {
-		o.Kernel, o.Initramfs = "", ""
+		o.Probe, o.Kernel, o.Initramfs = o.Kernel, "", ""
 		if o.Netboot, err = w.netboot(gen, c.String("hookbuild-binary")); err != nil {
 			return o, err
 		}

@@ -43,6 +43,7 @@ type Options struct {
 	Arch       plan.Arch // of the guest
 	EngineArch plan.Arch // of the engine's host; KVM is tried where it equals Arch
 	Accel      string    // KVM or TCG; empty tries KVM and falls back to TCG
+	Probe      string    // file of this host: a kernel that has to start under KVM before it is used; empty is Kernel
 
 	Kernel    string // file of this host, for the direct boot
 	Initramfs string // file of this host, for the direct boot

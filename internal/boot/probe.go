@@ -2,6 +2,7 @@ package boot
 
 import (
 	"archive/tar"
+	"cmp"
 	"context"
 	"fmt"
 	"strconv"
@@ -24,7 +25,7 @@ func chooseAccel(ctx context.Context, r runner, o Options) (accel, why string, e
 	case o.Arch != o.EngineArch:
 		return TCG, fmt.Sprintf("the engine runs on %s", o.EngineArch), nil
 	}
-	ok, why, err := ProbeKVM(ctx, r, o.Image, o.Arch, o.Kernel)
+	ok, why, err := ProbeKVM(ctx, r, o.Image, o.Arch, cmp.Or(o.Probe, o.Kernel))
 	if err != nil || ok {
 		return KVM, "", err
 	}
