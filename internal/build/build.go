@@ -78,6 +78,8 @@ func (b *Builder) All(ctx context.Context, j *Job) (res Result, err error) {
 	res.Reused = err == nil
 	if errors.Is(err, artifacts.ErrNotFound) {
 		res.Generation, err = b.generation(ctx, j, r)
+	} else if err == nil && b.Kernels.Push { // nothing is to be made, but the kernel is to be sent
+		_, err = b.kernelAlone(ctx, j, r)
 	}
 	if err != nil {
 		return res, err
@@ -162,6 +164,10 @@ func (b *Builder) Kernel(ctx context.Context, j *Job) (ref string, err error) {
 	r := newRecorder(b.Report, b.Store.Dir(), b.Now)
 	r.rec.Flavor = j.Flavor.ID
 	defer func() { err = errors.Join(err, r.write(err)) }()
+	return b.kernelAlone(ctx, j, r)
+}
+
+func (b *Builder) kernelAlone(ctx context.Context, j *Job, r *recorder) (ref string, err error) {
 	baseRef, err := b.debian(ctx, j, r, stageBase, resolve.BaseSet)
 	if err != nil {
 		return "", err

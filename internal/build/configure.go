@@ -3,6 +3,7 @@ package build
 import (
 	"context"
 	"fmt"
+	"slices"
 
 	"github.com/hookbuild/hookbuild/internal/config"
 	"github.com/hookbuild/hookbuild/internal/engine"
@@ -79,20 +80,38 @@ func (c *Configurator) Change(ctx context.Context, asked []kconfig.Line) (Change
 	if !kconfig.IsFull(base.Data) {
 		res.Lost = res.Before.Symbols.Check(lines)
 	}
-	res.Unmet = res.After.Symbols.Check(asked)
-	for _, line := range asked {
-		for _, o := range kconfig.Overrides(line.Name, []kconfig.Line{line}, base.Over) {
-			why := fmt.Sprintf("%s, which the flavor merges over the file, says otherwise", o.By.Origin)
-			res.Unmet = append(res.Unmet, kconfig.Unmet{Line: line, Got: o.By.Value, Why: why})
+	if res.Unmet = res.After.Symbols.Check(asked); len(res.Unmet) > 0 || len(base.Over) == 0 {
+		return res, nil
+	}
+	merged, err := c.Ask(ctx, kconfig.Format(kconfig.Merge(lines, asked, base.Over)))
+	if err != nil {
+		return res, err
+	}
+	res.Unmet = overridden(asked, base.Over)
+	for _, u := range merged.Symbols.Check(asked) {
+		if !slices.ContainsFunc(res.Unmet, func(o kconfig.Unmet) bool { return o.Line == u.Line }) {
+			u.Why += " (once the flavor's fragments are merged over the file)"
+			res.Unmet = append(res.Unmet, u)
 		}
 	}
 	return res, nil
 }
 
+// overridden are the lines that what is merged over the file contradicts.
+func overridden(asked, over []kconfig.Line) (all []kconfig.Unmet) {
+	for _, line := range asked {
+		for _, o := range kconfig.Overrides(line.Name, []kconfig.Line{line}, over) {
+			why := fmt.Sprintf("%s, which the flavor merges over the file, says otherwise", o.By.Origin)
+			all = append(all, kconfig.Unmet{Line: line, Got: o.By.Value, Why: why})
+		}
+	}
+	return all
+}
+
 // KernelConfig is the configuration of the job's kernel: what its files ask for, or what a finished kernel was
 // made with.
 func (b *Builder) KernelConfig(ctx context.Context, j *Job) ([]byte, error) {
-	if len(j.Kernel.Config) > 0 {
+	if j.Flavor.Kernel.Method == config.MethodSource {
 		return j.Kernel.Config, nil
 	}
 	ref, err := b.Kernel(ctx, j)

@@ -120,7 +120,9 @@ func loaded(archive []byte) (img fakeImage, tags []string, err error) {
 const metadata = `{"release":"6.12.1-hook","compiler":"gcc 14","config_sha256":"cc","spec":{"arch":"x86_64"}}`
 
 // kernelImage has one module, of which default takes nothing.
-func kernelImage(t *testing.T, more string) fakeImage {
+func kernelImage(t *testing.T, more string) fakeImage { return kernelImageOf(t, more, metadata) }
+
+func kernelImageOf(t *testing.T, more, metadata string) fakeImage {
 	dir := "lib/modules/6.12.1-hook/"
 	modules := makeTar(t, files{
 		{"lib/", ""}, {"lib/modules/", ""}, {dir, ""}, {dir + "kernel/", ""}, {dir + "kernel/a.ko", "module"},

@@ -1,6 +1,7 @@
 package build
 
 import (
+	"bytes"
 	"context"
 	"errors"
 	"fmt"
@@ -12,6 +13,7 @@ import (
 	"github.com/hookbuild/hookbuild/internal/base"
 	"github.com/hookbuild/hookbuild/internal/config"
 	"github.com/hookbuild/hookbuild/internal/debian"
+	"github.com/hookbuild/hookbuild/internal/download"
 	"github.com/hookbuild/hookbuild/internal/engine"
 	"github.com/hookbuild/hookbuild/internal/kconfig"
 	"github.com/hookbuild/hookbuild/internal/kernel"
@@ -88,7 +90,7 @@ func (b *Builder) kernel(ctx context.Context, j *Job, r *recorder, baseRef strin
 		return "", err
 	}
 	if !has && b.Kernels.Pull && !b.Kernels.Clean {
-		if has, err = b.pullKernel(ctx, j, r, ref); err != nil {
+		if has, err = b.pullKernel(ctx, j, r, spec); err != nil {
 			return "", err
 		}
 	}
@@ -222,7 +224,8 @@ func (b *Builder) packages(ctx context.Context, stage string, pkgs []debian.Pack
 func (o KernelOptions) remote(ref string) string { return o.Repository + ref[len(kernel.Repository):] }
 
 // pullKernel takes the image from the repository; false where that does not have it.
-func (b *Builder) pullKernel(ctx context.Context, j *Job, r *recorder, ref string) (has bool, err error) {
+func (b *Builder) pullKernel(ctx context.Context, j *Job, r *recorder, spec kernel.Spec) (has bool, err error) {
+	ref := spec.Ref()
 	remote := b.Kernels.remote(ref)
 	err = r.stage(ctx, stagePull, func(ctx context.Context, _ func(engine.Event)) (string, error) {
 		file, err := b.temporary("pull-*.tar")
@@ -242,20 +245,30 @@ func (b *Builder) pullKernel(ctx context.Context, j *Job, r *recorder, ref strin
 			return "", err
 		}
 		has = true
-		return digest, b.takeIn(ctx, file, remote, ref)
+		return digest, b.takeIn(ctx, file, remote, spec)
 	})
 	return has, err
 }
 
-// takeIn loads an archive, and gives the image the name that it has here.
-func (b *Builder) takeIn(ctx context.Context, archive io.Reader, remote, ref string) error {
+// takeIn loads an archive, and gives the image the name that it has here, where it says of itself that it is
+// what the name stands for.
+func (b *Builder) takeIn(ctx context.Context, archive io.Reader, remote string, spec kernel.Spec) (err error) {
 	if err := b.Engine.Load(ctx, archive); err != nil {
 		return err
 	}
-	if err := b.Engine.Tag(ctx, remote, ref); err != nil {
+	defer func() { err = errors.Join(err, b.Engine.Remove(ctx, remote)) }()
+	data, err := b.imageFile(ctx, remote, kernel.MetadataName)
+	if err != nil {
 		return err
 	}
-	return b.Engine.Remove(ctx, remote)
+	meta, err := kernel.ReadMetadata(bytes.NewReader(data))
+	if err != nil {
+		return err
+	}
+	if !spec.Made(meta) {
+		return &download.VerifyError{File: remote, What: "specification", Got: fmt.Sprint(meta.Spec), Want: "that of " + spec.Ref()}
+	}
+	return b.Engine.Tag(ctx, remote, spec.Ref())
 }
 
 // pushKernel puts the image into the repository.

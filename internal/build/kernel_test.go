@@ -3,6 +3,7 @@ package build
 import (
 	"bytes"
 	"errors"
+	"fmt"
 	"io"
 	"log"
 	"net/http"
@@ -374,6 +375,7 @@ func TestPushAndPull(t *testing.T) {
 	b, f := p.maker(h)
 	j := p.job()
 	b.Kernels = KernelOptions{Repository: repository, Push: true}
+	f.images["hookbuild/kernel:"] = honestKernel(t, b, j)
 	ref, err := b.Kernel(t.Context(), j)
 	if err != nil {
 		t.Fatal(err)
@@ -407,6 +409,39 @@ func TestPushAndPull(t *testing.T) {
 	leftNothing(t, there)
 	if _, err := there.Kernel(t.Context(), q.job()); err != nil || strings.Count(strings.Join(heardThere.lines, "\n"), "start pull") != 1 {
 		t.Errorf("what is there is pulled again: %v", err)
+	}
+}
+
+// honestKernel is an image that says of itself what the job's kernel is made from.
+func honestKernel(t *testing.T, b *Builder, j *Job) fakeImage {
+	t.Helper()
+	set, _ := j.Entry.Find(resolve.BaseSet)
+	spec, err := b.kernelSpec(j, base.Set{Name: set.Name, Arch: set.Arch, Packages: set.Packages}.Ref())
+	if err != nil {
+		t.Fatal(err)
+	}
+	return kernelImageOf(t, "", fmt.Sprintf(`{"release":"6.12.1-hook","compiler":"gcc 14","config_sha256":"cc","spec":%s}`, spec.Identity()))
+}
+
+// TestPullOfAnotherKernel gives a kernel the tag of another.
+func TestPullOfAnotherKernel(t *testing.T) {
+	repository, _ := theRegistry(t)
+	p := newProject(t)
+	b, _ := p.maker(&heard{})
+	b.Kernels = KernelOptions{Repository: repository, Push: true}
+	if _, err := b.Kernel(t.Context(), p.job()); err != nil {
+		t.Fatal(err)
+	}
+	q := newProject(t)
+	there, g := q.maker(&heard{}, "hookbuild/kernel:")
+	there.Kernels = KernelOptions{Repository: repository, Pull: true}
+	_, err := there.Kernel(t.Context(), q.job())
+	var refused *download.VerifyError
+	if !errors.As(err, &refused) || refused.What != "specification" {
+		t.Errorf("got %v, want the image refused", err)
+	}
+	if got := g.names(); len(got) != 0 {
+		t.Errorf("the engine keeps %q", got)
 	}
 }
 

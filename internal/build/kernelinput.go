@@ -200,7 +200,7 @@ func (k *Kernel) planned() plan.Kernel {
 	for _, in := range k.source {
 		p.Source = append(p.Source, in.sha256)
 	}
-	if len(k.Config) > 0 {
+	if k.Base.Name != "" {
 		p.Config = hexSum(k.Config)
 	}
 	for _, patch := range k.patches {

@@ -226,6 +226,9 @@ func TestEdit(t *testing.T) {
 			}
 			switch {
 			case err != nil:
+				if strings.Contains(c.want, "/work/before") != errors.Is(err, engine.ErrNoOutput) {
+					t.Errorf("got %T %v", err, err)
+				}
 			case string(old.Config) != "old" || string(old.Defconfig) != "short old" || old.Symbols == nil:
 				t.Errorf("before: got %+v", old)
 			case (saved != nil) != (c.saved != "") || saved != nil && string(saved.Config) != c.saved:

@@ -12,6 +12,7 @@ import (
 	"encoding/json"
 	"fmt"
 	"io"
+	"reflect"
 	"strconv"
 	"strings"
 
@@ -100,7 +101,9 @@ type identity struct {
 	Recipe    string     `json:"recipe"`
 }
 
-func (s Spec) identity() []byte {
+// Identity is what decides about the kernel's content, in JSON: what the tag is a digest of, and what
+// /metadata.json has.
+func (s Spec) Identity() []byte {
 	id := identity{
 		Arch: s.Arch, Epoch: s.Epoch, Toolchain: s.Image, Source: s.Source,
 		Patches: s.Patches, External: s.External, Recipe: hexSum([]byte(recipe())),
@@ -126,7 +129,7 @@ func mustJSON(v any) []byte {
 
 // Ref is the name of the kernel's image; its tag is a digest of everything that enters.
 func (s Spec) Ref() string {
-	return fmt.Sprintf("%s:%s-%s", Repository, s.Arch.Debian(), hexSum(s.identity())[:16])
+	return fmt.Sprintf("%s:%s-%s", Repository, s.Arch.Debian(), hexSum(s.Identity())[:16])
 }
 
 // builder is the part of an engine that makes images.
@@ -215,7 +218,7 @@ func (s Spec) configFiles(config []byte) llb.State {
 	write := func(name string, data []byte) {
 		st = st.File(llb.Mkfile(name, 0o644, data), llb.WithCustomName("hand in "+name[1:]))
 	}
-	write("/spec.json", s.identity())
+	write("/spec.json", s.Identity())
 	if config != nil {
 		write("/config", config)
 	}
@@ -296,6 +299,15 @@ func ReadMetadata(r io.Reader) (Metadata, error) {
 		return m, fmt.Errorf("%s of the kernel image: %w", MetadataName, err)
 	}
 	return m, nil
+}
+
+// Made says whether an image with this metadata was made from s.
+func (s Spec) Made(m Metadata) bool {
+	var own any
+	if err := json.Unmarshal(s.Identity(), &own); err != nil {
+		return false
+	}
+	return reflect.DeepEqual(own, m.Spec)
 }
 
 // Toolchain returns the Debian packages that compile a kernel for arch on a machine of hostArch, and that its

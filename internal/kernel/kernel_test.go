@@ -345,7 +345,7 @@ func TestUnpackDefinition(t *testing.T) {
 			}
 			b, g := f.only(t)
 			g.checkStep(t, packageScript, "amd64", common(c.form), map[string]string{"/": bind, "/out": bind, "/source": readOnly, "/config": readOnly})
-			if diff := cmp.Diff(map[string]string{"/spec.json": string(s.identity())}, g.files); diff != "" {
+			if diff := cmp.Diff(map[string]string{"/spec.json": string(s.Identity())}, g.files); diff != "" {
 				t.Error(diff)
 			}
 			if b.Tag != s.Ref() {
@@ -362,7 +362,7 @@ func TestConfigFiles(t *testing.T) {
 	}
 	_, g := f.only(t)
 	want := map[string]string{
-		"/spec.json": string(s.identity()), "/config": "CONFIG_64BIT=y\nCONFIG_MODULES=y\n", "/patches": "p1 first.patch\np2 a second.patch\n",
+		"/spec.json": string(s.Identity()), "/config": "CONFIG_64BIT=y\nCONFIG_MODULES=y\n", "/patches": "p1 first.patch\np2 a second.patch\n",
 		"/external/000/name": "ice", "/external/000/file": "x1", "/external/000/make": "",
 		"/external/001/name": "other", "/external/001/file": "x2", "/external/001/make": "all\nV=1 2\n",
 	}
@@ -370,7 +370,7 @@ func TestConfigFiles(t *testing.T) {
 		t.Error(diff)
 	}
 	var id identity
-	if err := json.Unmarshal(s.identity(), &id); err != nil {
+	if err := json.Unmarshal(s.Identity(), &id); err != nil {
 		t.Fatal(err)
 	}
 	if diff := cmp.Diff(identity{
