@@ -41,7 +41,7 @@ soak: test-tools engine ## tests that take hours, whole kernel builds among them
 	go test ./test -tags soak -run Soak -v -timeout 3h
 
 docs: ## write docs/cli.md anew from the program's own help
-	go test ./cmd/hookbuild -run TestDocs -update
+	go test ./cmd/hookbuild -run TestCLIReference -update
 
 clean: ## remove bin and out; the engine's images and the cache stay
 	rm -rf bin out

@@ -21,6 +21,7 @@ import (
 	"github.com/hookbuild/hookbuild/internal/engine"
 	"github.com/hookbuild/hookbuild/internal/filetree"
 	"github.com/hookbuild/hookbuild/internal/initramfs"
+	"github.com/hookbuild/hookbuild/internal/inspect"
 	"github.com/hookbuild/hookbuild/internal/kconfig"
 	"github.com/hookbuild/hookbuild/internal/kernel"
 	"github.com/hookbuild/hookbuild/internal/kernelorg"
@@ -62,7 +63,7 @@ func exitCode(ctx context.Context, err error) int {
 		return exitDownload
 	case isA[*registry.OfflineError](err), isA[*registry.AuthError](err), isA[*registry.NotFoundError](err), isA[*registry.Error](err):
 		return exitDownload
-	case isA[*boot.NotSeenError](err), isA[*symbolError](err) && !isUsage(err), isA[*notFoundError](err):
+	case isA[*boot.NotSeenError](err), isA[*symbolError](err) && !isUsage(err), isA[*notFoundError](err), isA[*differentError](err):
 		return exitCheck
 	case isA[*engine.BuildError](err), isA[*build.UnmetError](err), isA[*kernel.ConfigError](err):
 		return exitBuild
@@ -77,7 +78,7 @@ func isUsage(err error) bool {
 	return errors.As(err, &symbols) && symbols.unknown || isA[*usageError](err) || isA[strictyaml.Errors](err) || isA[*config.UsageError](err) ||
 		isA[*build.InputError](err) || isA[*kconfig.SyntaxError](err) || isA[*resolve.LockError](err) || isA[*debian.ResolveError](err) ||
 		isA[*artifacts.HookTakenError](err) || isA[*serve.PortRefusedError](err) ||
-		isA[*filetree.ConflictError](err) || isA[*filetree.TarError](err) || isA[*initramfs.UnsupportedError](err) ||
+		isA[*filetree.ConflictError](err) || isA[*filetree.TarError](err) || isA[*initramfs.UnsupportedError](err) || isA[*inspect.FileError](err) ||
 		errors.Is(err, syscall.ENOTDIR) || errors.Is(err, syscall.EISDIR) // --out, --cache-dir, hookbuild.yaml
 }
 
@@ -141,7 +142,7 @@ func (p *program) finish(ctx context.Context, err error) int {
 			fmt.Fprintf(p.Stderr, "hint: %s\n", h)
 		}
 	}
-	if p.wantsJSON() {
+	if p.wantsJSON() && !isA[*differentError](err) { // whose answer is the document
 		p.failureJSON(code, err)
 	}
 	return code

@@ -45,6 +45,10 @@ type Inode struct {
 
 	Target string // of a Symlink, verbatim
 	Data   Blob   // of a Regular file
+
+	// Xattrs are the names, sorted, of the extended attributes that it came with. Their values are lost: newc
+	// has no place for them.
+	Xattrs []string
 }
 
 // Entry is one path of a tree.

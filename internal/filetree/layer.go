@@ -142,6 +142,7 @@ func (l *layerReader) fill(e *tarEntry, h *tar.Header) (err error) {
 	if e.inode, err = newInode(h); err != nil {
 		return err
 	}
+	e.inode.Xattrs = e.xattrs
 	if e.inode.Kind == Regular {
 		e.inode.Data, err = l.content(h)
 	}

@@ -264,11 +264,23 @@ func TestLostXattrs(t *testing.T) {
 		Select:      func(name string) bool { return name != "other" },
 		OnLostXattr: func(path, name string) { got = append(got, path+" "+name) },
 	}
-	if err := New().ApplyTar(src, "layer", o); err != nil {
+	tree := New()
+	if err := tree.ApplyTar(src, "layer", o); err != nil {
 		t.Fatal(err)
 	}
 	if diff := cmp.Diff([]string{"bin/ping security.capability", "bin/ping user.x"}, got); diff != "" {
 		t.Errorf("-want +got:\n%s", diff)
+	}
+	e, _ := tree.Lookup("bin/ping")
+	if diff := cmp.Diff([]string{"security.capability", "user.x"}, e.Xattrs); diff != "" {
+		t.Errorf("kept by name: -want +got:\n%s", diff)
+	}
+	// A later layer's file has none: nothing is lost then.
+	if err := tree.ApplyTar(Bytes(pack(t, word("bin/ping"))), "layer 2", o); err != nil {
+		t.Fatal(err)
+	}
+	if e, _ := tree.Lookup("bin/ping"); e.Xattrs != nil {
+		t.Errorf("of another file: got %q", e.Xattrs)
 	}
 	if err := New().ApplyTar(src, "layer", TarOptions{}); err != nil {
 		t.Errorf("with nobody to tell: %v", err)

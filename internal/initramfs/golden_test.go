@@ -1,8 +1,9 @@
 package initramfs
 
-// The digests of sample's archive. The second changes with the version of klauspost/compress or pgzip: then
+// The digests of sample's archive. The others change with the version of klauspost/compress or pgzip: then
 // every initramfs changes, which the changelog must say.
 const (
-	goldenArchive    = "ccdf5ec4b391d28e478c5a8347c359678edb762a692c01235f0c963e67683887"
-	goldenCompressed = "ecc584f1b953b6c0307ac4daa1f16e5cef0cf1060214a8276ca2c775350feab8"
+	goldenArchive = "ccdf5ec4b391d28e478c5a8347c359678edb762a692c01235f0c963e67683887"
+	goldenGzip    = "ecc584f1b953b6c0307ac4daa1f16e5cef0cf1060214a8276ca2c775350feab8"
+	goldenZstd    = "92032c2b13e5b3f283669d8a5a497ffd88733e2499e237d9a83ff616fbe2f0d0"
 )

@@ -2,6 +2,7 @@ package initramfs
 
 import (
 	"bytes"
+	stdcmp "cmp"
 	"io/fs"
 	"os"
 	"os/exec"
@@ -20,8 +21,8 @@ import (
 func run(t *testing.T, dir string, stdin []byte, tool string, args ...string) string {
 	t.Helper()
 	if _, err := exec.LookPath(tool); err != nil {
-		packages := map[string]string{"cpio": "cpio", "bsdtar": "libarchive-tools"}
-		t.Fatalf("%s is not installed; it is in Debian's package %s", tool, packages[tool])
+		packages := map[string]string{"bsdtar": "libarchive-tools"}
+		t.Fatalf("%s is not installed; it is in Debian's package %s", tool, stdcmp.Or(packages[tool], tool))
 	}
 	cmd := exec.Command(tool, args...)
 	cmd.Dir, cmd.Stdin = dir, bytes.NewReader(stdin)
@@ -55,6 +56,60 @@ func TestForeignToolsUnpack(t *testing.T) {
 			do(dir)
 			compareToDisk(t, dir, tree)
 		})
+	}
+}
+
+// pieces cuts the file into its segments, each uncompressed by the tool that made the format.
+func pieces(t *testing.T, packed []byte, stats Stats, tool string) (archives [][]byte) {
+	t.Helper()
+	for _, s := range stats.Segments {
+		archives = append(archives, []byte(run(t, t.TempDir(), packed[:s.Compressed], tool, "-d", "-c")))
+		packed = packed[s.Compressed:]
+	}
+	return archives
+}
+
+// Both tools read one archive and stop at its trailer, so they are given the segments one by one.
+func TestForeignToolsUnpackSegments(t *testing.T) {
+	// Making devices needs root; TestForeignToolsListDevices has them.
+	tree := sample(t)
+	for name, o := range map[string]Options{"gzip": {Epoch: epoch}, "zstd": {Epoch: epoch, Compression: Zstd}} {
+		packed, stats := writeSegments(t, Split(tree, func(e filetree.Entry) string { return strings.SplitN(e.Path, "/", 2)[0] }), o, "")
+		archives := pieces(t, packed, stats, name)
+		if len(archives) < 10 {
+			t.Fatalf("got %d segments", len(archives))
+		}
+		for tool, args := range map[string][]string{
+			"cpio": {"--extract", "--preserve-modification-time", "--quiet"}, "bsdtar": {"-x", "-p", "-f", "-"},
+		} {
+			t.Run(name+" by "+tool, func(t *testing.T) {
+				dir := t.TempDir()
+				old := syscall.Umask(0o022)
+				defer syscall.Umask(old)
+				for _, a := range archives {
+					run(t, dir, a, tool, args...)
+				}
+				compareToDisk(t, dir, tree)
+			})
+		}
+	}
+}
+
+func TestForeignToolsListDevices(t *testing.T) {
+	packed, _ := write(t, everything(t), Options{Epoch: epoch})
+	lists := map[string]string{
+		"cpio":   run(t, t.TempDir(), gunzip(t, packed), "cpio", "--list", "--verbose", "--numeric-uid-gid", "--quiet"),
+		"bsdtar": run(t, t.TempDir(), packed, "bsdtar", "-t", "-v", "--numeric-owner", "-f", "-"),
+	}
+	for tool, list := range lists {
+		list = strings.Join(strings.Fields(strings.ReplaceAll(list, ", ", ",")), " ")
+		for _, want := range []string{
+			"crw------- 1 0 0 5,1 Nov 14 2023 dev/console", "brw-rw---- 2 0 6 4095,1048575 Nov 14 2023 dev/disk",
+		} {
+			if !strings.Contains(list, want) && !strings.Contains(list, strings.Replace(want, ",", ", ", 1)) {
+				t.Errorf("%s: got %s, want %s in it", tool, list, want)
+			}
+		}
 	}
 }
 
@@ -96,6 +151,9 @@ func compareStat(t *testing.T, e filetree.Entry, st syscall.Stat_t) {
 		filetree.Regular: syscall.S_IFREG | e.Perm, filetree.Dir: syscall.S_IFDIR | e.Perm,
 		filetree.Symlink: syscall.S_IFLNK | 0o777, filetree.FIFO: syscall.S_IFIFO | e.Perm,
 	}[e.Kind]
+	if os.Geteuid() != 0 { // bsdtar makes nothing setuid that has become another user's
+		mode, st.Mode = mode&^0o6000, st.Mode&^0o6000
+	}
 	if st.Mode != mode {
 		t.Errorf("%s: got mode %o, want %o", e.Path, st.Mode, mode)
 	}

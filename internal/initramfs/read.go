@@ -50,6 +50,7 @@ type Reader struct {
 	offset int64
 	left   int64 // of the current body
 	pad    int64 // after the current body
+	more   bool  // something may follow the trailer
 	err    error // the end, or a fault, is for good
 }
 
@@ -129,7 +130,7 @@ func (r *Reader) body(h Header, start int64) (Header, error) {
 		return Header{}, &FormatError{Offset: start, What: fmt.Sprintf(format, args...)}
 	}
 	r.pad = padding(h.Size)
-	switch h.Mode &^ 0o7777 {
+	switch h.Mode &^ 0o7777 { // not typeMask: no other bit may be set
 	case typeRegular:
 		r.left = h.Size
 		return h, nil
@@ -164,6 +165,9 @@ func (r *Reader) symlink(h Header, start int64) (Header, error) {
 func (r *Reader) end(h Header, start int64) error {
 	if h.Size != 0 {
 		return &FormatError{start, fmt.Sprintf("the trailer has %d bytes, want none", h.Size)}
+	}
+	if r.more {
+		return io.EOF
 	}
 	if err := r.zeros(-r.offset&(archiveBlock-1), "after the trailer"); err != nil {
 		return err
@@ -246,7 +250,7 @@ func (r *Reader) fill(b []byte, what string) error {
 
 // broken tells an archive that stops too early from a reader that fails.
 func (r *Reader) broken(err error, what string) error {
-	if errors.Is(err, io.EOF) || errors.Is(err, io.ErrUnexpectedEOF) {
+	if err == io.EOF || err == io.ErrUnexpectedEOF { // as io.ReadFull has them; a wrapped one is the reader's own
 		return &FormatError{r.offset, "the archive ends before or in " + what}
 	}
 	return fmt.Errorf("newc archive: at offset %d: %w", r.offset, err)

@@ -3,44 +3,80 @@ package initramfs
 import (
 	"bufio"
 	"compress/gzip"
+	"context"
 	"crypto/sha256"
 	"errors"
 	"fmt"
 	"io"
 
 	"github.com/hookbuild/hookbuild/internal/filetree"
+	"github.com/hookbuild/hookbuild/internal/unpack"
 )
 
 // Verify reads the compressed archive r to its end and compares it with what Write(t, o) should have made:
 // the entries, their order, every number, and contents by their SHA-256. It returns the first difference.
-// It unpacks with the standard library, not with the one that Write packs with. Let r fail to stop it early.
+// It unpacks gzip with the standard library, not with the one that Write packs with. Let r fail to stop it early.
 func Verify(r io.Reader, t *filetree.Tree, o Options) error {
+	return VerifySegments(context.Background(), r, []Segment{{Entries: t.Entries()}}, o)
+}
+
+// VerifySegments is Verify for what WriteSegments(segments, o) should have made. It also holds each segment to one
+// compressed stream, without a byte between two of them.
+func VerifySegments(ctx context.Context, r io.Reader, segments []Segment, o Options) error {
 	if err := o.Validate(); err != nil {
 		return err
 	}
-	records, err := plan(t)
-	if err != nil {
-		return err
+	packed := bufio.NewReaderSize(&source{r: r, stopped: ctx.Err}, 256<<10)
+	for _, s := range segments {
+		records, _, err := plan(s.Entries, o.Dedup)
+		if err != nil {
+			return err
+		}
+		if err := verifyStream(packed, records, o); err != nil {
+			return fmt.Errorf("verify%s: %w", s.title(), err)
+		}
 	}
-	packed := bufio.NewReaderSize(r, 256<<10)
-	z, err := gzip.NewReader(packed)
-	if err != nil {
-		return fmt.Errorf("verify: %w", err)
-	}
-	z.Multistream(false)
-	if z.Name != "" || z.Comment != "" || len(z.Extra) != 0 || !z.ModTime.IsZero() {
-		return errors.New("verify: the gzip header has a name, comment, extra field or time, want none")
-	}
-	if err := compare(NewReader(z), records, o.Epoch); err != nil {
-		return fmt.Errorf("verify: %w", err)
-	}
-	switch _, err := packed.ReadByte(); {
-	case err == nil:
-		return errors.New("verify: something follows the gzip stream")
-	case !errors.Is(err, io.EOF):
+	if err := atEnd(packed); err != nil {
 		return fmt.Errorf("verify: %w", err)
 	}
 	return nil
+}
+
+// atEnd says whether r is through.
+func atEnd(r *bufio.Reader) error {
+	switch _, err := r.ReadByte(); {
+	case err == nil:
+		return errors.New("something follows the compressed stream")
+	case !errors.Is(err, io.EOF):
+		return err
+	}
+	return nil
+}
+
+// verifyStream reads one compressed stream, which must hold the records.
+func verifyStream(packed *bufio.Reader, records []record, o Options) error {
+	z, err := openStream(packed, o.compression())
+	if err != nil {
+		return err
+	}
+	defer z.Close()
+	return compare(NewReader(z), records, o.Epoch)
+}
+
+// openStream is stricter than it need be to read: the header of gzip has no room for a name or a time.
+func openStream(packed *bufio.Reader, c Compression) (io.ReadCloser, error) {
+	if c == Zstd {
+		return unpack.NewReader(packed, unpack.Zstd)
+	}
+	z, err := gzip.NewReader(packed)
+	if err != nil {
+		return nil, err
+	}
+	z.Multistream(false)
+	if z.Name != "" || z.Comment != "" || len(z.Extra) != 0 || !z.ModTime.IsZero() {
+		return nil, errors.New("the gzip header has a name, comment, extra field or time, want none")
+	}
+	return z, nil
 }
 
 // compare reads the archive a, which must hold the records.
@@ -84,8 +120,24 @@ func (r record) header(epoch int64) Header {
 		Name: r.Path, Inode: r.ino, Mode: r.mode, UID: r.UID, GID: r.GID,
 		Links: r.links, MTime: epoch, Size: r.size,
 	}
-	if r.Kind == filetree.Symlink {
+	switch r.Kind {
+	case filetree.Symlink:
 		h.Target, h.Size = r.Target, 0
+	case filetree.Char, filetree.Block:
+		h.RMajor, h.RMinor = r.Major, r.Minor
 	}
 	return h
+}
+
+// source lets nothing be read once it is stopped.
+type source struct {
+	r       io.Reader
+	stopped func() error // ctx.Err
+}
+
+func (s *source) Read(p []byte) (int, error) {
+	if err := s.stopped(); err != nil {
+		return 0, err
+	}
+	return s.r.Read(p)
 }

@@ -19,6 +19,7 @@ import (
 	"time"
 
 	"github.com/google/go-cmp/cmp"
+	"github.com/klauspost/compress/zstd"
 
 	"github.com/hookbuild/hookbuild/internal/filetree"
 )
@@ -135,6 +136,103 @@ func TestWriteAndRead(t *testing.T) {
 	}
 }
 
+// everything is sample with what it lacks: devices, and files of equal content.
+func everything(t testing.TB) *filetree.Tree {
+	t.Helper()
+	tree := sample(t)
+	copies := strings.Repeat("the same ", 1000)
+	must(t,
+		tree.Add("dev/console", &filetree.Inode{Kind: filetree.Char, Perm: 0o600, Major: 5, Minor: 1}, "devices"),
+		tree.Add("dev/disk", &filetree.Inode{Kind: filetree.Block, Perm: 0o660, GID: 6, Major: maxMajor, Minor: maxMinor}, "devices"),
+		tree.Link("dev/disk2", "dev/disk", "devices"),
+		tree.Add("copies/a", file(0o644, copies), "copies"),
+		tree.Add("copies/b", file(0o644, copies), "copies"),
+		tree.Add("copies/mode", file(0o600, copies), "copies"),
+		tree.Add("dev/copy", file(0o644, copies), "devices"),
+	)
+	return tree
+}
+
+func TestDevices(t *testing.T) {
+	packed, _ := write(t, everything(t), Options{Epoch: epoch})
+	got := map[string]Header{}
+	r := NewReader(bytes.NewReader(gunzip(t, packed)))
+	for h, err := r.Next(); err != io.EOF; h, err = r.Next() {
+		must(t, err)
+		if strings.HasPrefix(h.Name, "dev/") && h.Size == 0 {
+			h.Inode = 0
+			got[h.Name] = h
+		}
+	}
+	disk := Header{Name: "dev/disk", Mode: 0o60660, GID: 6, Links: 2, MTime: epoch, RMajor: 4095, RMinor: 1048575}
+	disk2 := disk
+	disk2.Name = "dev/disk2"
+	want := map[string]Header{
+		"dev/console": {Name: "dev/console", Mode: 0o20600, Links: 1, MTime: epoch, RMajor: 5, RMinor: 1},
+		"dev/disk":    disk, "dev/disk2": disk2,
+	}
+	if diff := cmp.Diff(want, got); diff != "" {
+		t.Errorf("-want +got:\n%s", diff)
+	}
+}
+
+// names are the paths in an archive by their inode numbers, and the sizes that stand with them.
+func names(t *testing.T, tree *filetree.Tree, o Options) map[uint32][]string {
+	t.Helper()
+	packed, _ := write(t, tree, o)
+	r := NewReader(bytes.NewReader(gunzip(t, packed)))
+	groups := map[uint32][]string{}
+	for h, err := r.Next(); err != io.EOF; h, err = r.Next() {
+		must(t, err)
+		groups[h.Inode] = append(groups[h.Inode], fmt.Sprintf("%s %d/%d", h.Name, h.Size, h.Links))
+	}
+	return groups
+}
+
+func TestDedup(t *testing.T) {
+	tree := filetree.New()
+	owned := file(0o644, "same")
+	owned.UID = 1
+	must(t, tree.Add("a", file(0o644, "same"), "test"), tree.Add("b", spooled(t, []byte("same")), "test"),
+		tree.Add("c", file(0o600, "same"), "test"), tree.Add("d", file(0o644, "same"), "test"), tree.Link("e", "d", "test"),
+		tree.Add("f", owned, "test"), tree.Add("g", file(0o644, ""), "test"), tree.Add("h", file(0o644, ""), "test"),
+		tree.Add("i", symlink("same"), "test"), tree.Add("j", symlink("same"), "test"))
+	plain := map[uint32][]string{
+		1: {". 0/2"}, 2: {"a 4/1"}, 3: {"b 4/1"}, 4: {"c 4/1"}, 5: {"d 0/2", "e 4/2"}, 6: {"f 4/1"},
+		7: {"g 0/1"}, 8: {"h 0/1"}, 9: {"i 0/1"}, 10: {"j 0/1"},
+	}
+	if diff := cmp.Diff(plain, names(t, tree, Options{})); diff != "" {
+		t.Errorf("without: -want +got:\n%s", diff)
+	}
+	linked := map[uint32][]string{
+		1: {". 0/2"}, 2: {"a 0/3", "d 0/3", "e 4/3"}, 3: {"b 0/2", "c 4/2"}, 4: {"f 4/1"},
+		5: {"g 0/1"}, 6: {"h 0/1"}, 7: {"i 0/1"}, 8: {"j 0/1"},
+	}
+	if diff := cmp.Diff(linked, names(t, tree, Options{Dedup: true})); diff != "" {
+		t.Errorf("with: -want +got:\n%s", diff)
+	}
+	_, stats := write(t, tree, Options{Dedup: true})
+	if stats.Linked != 8 || stats.Unpacked != 12 {
+		t.Errorf("got %+v, want 8 bytes linked and 12 unpacked", stats)
+	}
+}
+
+func TestLostCapabilities(t *testing.T) {
+	tree := filetree.New()
+	ping := file(0o755, "ping")
+	ping.Xattrs = []string{"security.capability", "user.x"}
+	other := file(0o755, "other")
+	other.Xattrs = []string{"user.x"}
+	must(t, tree.Add("bin/ping", ping, "an image"), tree.Link("bin/ping6", "bin/ping", "an image"), tree.Add("bin/other", other, "an image"))
+	var got []string
+	for _, e := range LostCapabilities(tree) {
+		got = append(got, e.Path+" of "+e.Origin)
+	}
+	if diff := cmp.Diff([]string{"bin/ping of an image", "bin/ping6 of an image"}, got); diff != "" {
+		t.Errorf("-want +got:\n%s", diff)
+	}
+}
+
 func TestStats(t *testing.T) {
 	packed, got := write(t, sample(t), Options{Epoch: epoch})
 	want := Stats{
@@ -168,16 +266,51 @@ func TestLevels(t *testing.T) {
 	}
 }
 
+// Each level of zstd is another one. (This data has no order of sizes: it is noise of two bits in three.)
+func TestZstdLevels(t *testing.T) {
+	seen := map[int64]int{}
+	for level := range zstdMax + 1 {
+		packed, s := write(t, corpus(t, 1<<20), Options{Compression: Zstd, Level: level})
+		if !bytes.HasPrefix(packed, []byte("\x28\xb5\x2f\xfd")) {
+			t.Errorf("level %d: got % x…", level, packed[:4])
+		}
+		if other, twice := seen[s.Compressed]; twice != (level == zstdLevel) {
+			t.Errorf("level %d gives %d bytes, as does %d", level, s.Compressed, other)
+		}
+		seen[s.Compressed] = level
+	}
+}
+
+func TestSymbol(t *testing.T) {
+	for c, want := range map[Compression]string{"": "RD_GZIP", Gzip: "RD_GZIP", Zstd: "RD_ZSTD"} {
+		if got := c.Symbol(); got != want {
+			t.Errorf("%q: got %s, want %s", c, got, want)
+		}
+	}
+}
+
+// The window decides how much memory a kernel needs to unpack, and whether it does.
+func TestZstdWindow(t *testing.T) {
+	packed, _ := write(t, corpus(t, 1<<20), Options{Compression: Zstd, Level: zstdMax})
+	var h zstd.Header
+	must(t, h.Decode(packed))
+	if h.WindowSize != 8<<20 || h.SingleSegment || !h.HasCheckSum {
+		t.Errorf("got %+v, want a window of 8 MiB and a checksum", h)
+	}
+}
+
 // The bytes of a release must not change unnoticed: not by this code, not by a new version of a library, not
 // by another architecture.
 func TestGolden(t *testing.T) {
 	packed, _ := write(t, sample(t), Options{Epoch: epoch})
+	small, _ := write(t, sample(t), Options{Epoch: epoch, Compression: Zstd})
 	for what, c := range map[string]struct {
 		got  []byte
 		want string
 	}{
-		"archive":    {gunzip(t, packed), goldenArchive},
-		"compressed": {packed, goldenCompressed},
+		"archive": {gunzip(t, packed), goldenArchive},
+		"gzip":    {packed, goldenGzip},
+		"zstd":    {small, goldenZstd},
 	} {
 		if got := fmt.Sprintf("%x", sha256.Sum256(c.got)); got != c.want {
 			t.Errorf("%s: got sha256 %s, want %s", what, got, c.want)
@@ -187,7 +320,12 @@ func TestGolden(t *testing.T) {
 
 func TestSameBytesAnywhere(t *testing.T) {
 	tree := corpus(t, 3<<20)
-	want, _ := write(t, tree, Options{Epoch: epoch})
+	kinds := []Options{{Epoch: epoch}, {Epoch: epoch, Compression: Zstd}}
+	var want [][]byte
+	for _, o := range kinds {
+		packed, _ := write(t, tree, o)
+		want = append(want, packed)
+	}
 	zone, procs := time.Local, runtime.GOMAXPROCS(0)
 	t.Cleanup(func() { time.Local = zone; runtime.GOMAXPROCS(procs) })
 	changes := map[string]func(){
@@ -200,8 +338,10 @@ func TestSameBytesAnywhere(t *testing.T) {
 	}
 	for name, change := range changes {
 		change()
-		if got, _ := write(t, tree, Options{Epoch: epoch}); !bytes.Equal(got, want) {
-			t.Errorf("%s: the bytes differ", name)
+		for i, o := range kinds {
+			if got, _ := write(t, tree, o); !bytes.Equal(got, want[i]) {
+				t.Errorf("%s, %s: the bytes differ", name, o.compression())
+			}
 		}
 	}
 }
@@ -212,8 +352,10 @@ func TestUnsupported(t *testing.T) {
 		path string
 		n    *filetree.Inode
 	}{
-		"character device":  {"dev/console", &filetree.Inode{Kind: filetree.Char, Perm: 0o600, Major: 5, Minor: 1}},
-		"block device":      {"dev/sda", &filetree.Inode{Kind: filetree.Block, Perm: 0o600, Major: 8}},
+		"large major":       {"dev/console", &filetree.Inode{Kind: filetree.Char, Perm: 0o600, Major: 1 << 12, Minor: 1}},
+		"large minor":       {"dev/sda", &filetree.Inode{Kind: filetree.Block, Perm: 0o600, Major: 8, Minor: 1 << 20}},
+		"owner -1":          {"f", &filetree.Inode{UID: math.MaxUint32}},
+		"group -1":          {"f", &filetree.Inode{GID: math.MaxUint32}},
 		"unknown kind":      {"odd", &filetree.Inode{Kind: 77}},
 		"4 GiB":             {"huge", &filetree.Inode{Data: huge}},
 		"the trailer":       {"TRAILER!!!", file(0o644, "")},
@@ -248,7 +390,10 @@ func TestLimitsAreReached(t *testing.T) {
 }
 
 func TestBadOptions(t *testing.T) {
-	for _, o := range []Options{{Epoch: -1}, {Epoch: math.MaxUint32 + 1}, {Level: -1}, {Level: 10}, {Epoch: -1, Level: 10}} {
+	for _, o := range []Options{
+		{Epoch: -1}, {Epoch: math.MaxUint32 + 1}, {Level: -1}, {Level: 10}, {Epoch: -1, Level: 10},
+		{Compression: "xz"}, {Compression: Zstd, Level: 5}, {Compression: Zstd, Level: -1},
+	} {
 		_, err := Write(context.Background(), io.Discard, filetree.New(), o)
 		if err == nil || Verify(strings.NewReader(""), filetree.New(), o) == nil {
 			t.Errorf("%+v: got no error", o)
@@ -287,7 +432,8 @@ func (f writerFunc) Write(p []byte) (int, error) { return f(p) }
 
 func TestCancel(t *testing.T) {
 	defer noGoroutineLeft(t)()
-	ctx, cancel := context.WithCancel(context.Background())
+	var ctx context.Context
+	var cancel context.CancelFunc
 	written := 0
 	w := writerFunc(func(p []byte) (int, error) {
 		written += len(p)
@@ -296,22 +442,33 @@ func TestCancel(t *testing.T) {
 		}
 		return len(p), nil
 	})
-	if _, err := Write(ctx, w, corpus(t, 12<<20), Options{}); !errors.Is(err, context.Canceled) {
-		t.Errorf("got %v, want that it was cancelled", err)
-	}
-	if written > 2<<20 {
-		t.Errorf("wrote %d bytes, want it to stop after a block", written)
-	}
-	before := written
-	if _, err := Write(ctx, w, filetree.New(), Options{}); !errors.Is(err, context.Canceled) || written != before {
-		t.Errorf("cancelled before: got %v, wrote %d bytes", err, written-before)
+	for _, c := range []Compression{Gzip, Zstd} {
+		ctx, cancel = context.WithCancel(t.Context())
+		written = 0
+		if _, err := Write(ctx, w, corpus(t, 12<<20), Options{Compression: c}); !errors.Is(err, context.Canceled) {
+			t.Errorf("%s: got %v, want that it was cancelled", c, err)
+		}
+		if written > 2<<20 {
+			t.Errorf("%s: wrote %d bytes, want it to stop after a block", c, written)
+		}
+		cancel() // also where it was not reached
+		before := written
+		if _, err := Write(ctx, w, filetree.New(), Options{Compression: c}); !errors.Is(err, context.Canceled) || written != before {
+			t.Errorf("%s, cancelled before: got %v, wrote %d bytes", c, err, written-before)
+		}
 	}
 }
 
 func TestFailingWriter(t *testing.T) {
 	defer noGoroutineLeft(t)()
+	for _, c := range []Compression{Gzip, Zstd} {
+		t.Run(string(c), func(t *testing.T) { failingWriter(t, Options{Compression: c}) })
+	}
+}
+
+func failingWriter(t *testing.T, o Options) {
 	tree := corpus(t, 3<<20)
-	packed, _ := write(t, tree, Options{})
+	packed, _ := write(t, tree, o)
 	full := errors.New("no space left")
 	for _, room := range []int{0, 5, 10, 1000, 1 << 20, len(packed) / 2, len(packed) - 9, len(packed) - 8, len(packed) - 1} {
 		left := room
@@ -322,7 +479,7 @@ func TestFailingWriter(t *testing.T) {
 			left -= len(p)
 			return len(p), nil
 		})
-		if _, err := Write(context.Background(), w, tree, Options{}); !errors.Is(err, full) {
+		if _, err := Write(context.Background(), w, tree, o); !errors.Is(err, full) {
 			t.Errorf("room for %d bytes: got %v, want the writer's error", room, err)
 		}
 	}
