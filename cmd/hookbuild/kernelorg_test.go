@@ -86,10 +86,10 @@ flavors:
 	if got := spec.Source; got.Version != "6.6.999" || !slices.Equal(got.SHA256, []string{pin.SHA256}) || !slices.Equal(got.Signers, pin.SignedBy) {
 		t.Errorf("the kernel's image says that it is made from %+v", got)
 	}
-	asked := len(m.Asked())
+	m.Asked() // forgets what was asked so far
 	hookbuild("kernel", "lts-amd64")
-	if got := len(m.Asked()); got != asked {
-		t.Errorf("with lock and image there, kernel.org was asked %d times more", got-asked)
+	if got := m.Asked(); len(got) != 0 {
+		t.Errorf("with lock and image there, kernel.org was asked for %q", got)
 	}
 }
 
