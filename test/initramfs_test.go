@@ -16,11 +16,13 @@ import (
 
 	"github.com/google/go-cmp/cmp"
 
+	"github.com/hookbuild/hookbuild/internal/base"
 	"github.com/hookbuild/hookbuild/internal/boot"
 	"github.com/hookbuild/hookbuild/internal/filetree"
 	"github.com/hookbuild/hookbuild/internal/initramfs"
 	"github.com/hookbuild/hookbuild/internal/initramfs/initramfstest"
 	"github.com/hookbuild/hookbuild/internal/plan"
+	"github.com/hookbuild/hookbuild/internal/resolve"
 )
 
 // listFiles is a first process that says what there is: for each path its kind, mode, links, device, inode, owner,
@@ -80,13 +82,12 @@ func newQEMU(t *testing.T) qemu {
 	if err := p.command(t.Context(), "boot", "hook-debian-amd64", "--timeout", "1s").Run(); err == nil {
 		t.Error("HookOS was ready within a second")
 	}
-	for ref := range strings.FieldsSeq(hookbuildImages(t)) {
-		if strings.Contains(ref, "debian:boot-") {
-			return qemu{image: ref, kernel: p.path("out/hook/vmlinuz-x86_64")}
-		}
+	set, ok := p.lock("hook-debian-amd64").Find(resolve.BootSet)
+	if !ok {
+		t.Fatal("the lock has no packages for QEMU")
 	}
-	t.Fatal("the engine has no image with QEMU")
-	return qemu{}
+	ref := base.Set{Name: set.Name, Arch: set.Arch, Packages: set.Packages}.Ref()
+	return qemu{image: ref, kernel: p.path("out/hook/vmlinuz-x86_64")}
 }
 
 // list boots the kernel with the initramfs and returns what the first process lists, by path.
