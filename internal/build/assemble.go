@@ -198,17 +198,26 @@ func (b *Builder) kernelOrigin(ctx context.Context, img images) (artifacts.Kerne
 	return artifacts.Kernel{Image: img.kernel, Compiler: meta.Compiler, ConfigSHA256: meta.ConfigSHA256, Spec: meta.Spec}, err
 }
 
-// imageFile reads a file of an image in the engine.
+// imageFile reads a small file of an image in the engine.
 func (b *Builder) imageFile(ctx context.Context, ref, name string) ([]byte, error) {
-	img, err := image.Reader{Engine: b.Engine, Cache: b.Cache}.Read(ctx, ref)
+	blob, err := b.imageBlob(ctx, ref, name)
 	if err != nil {
 		return nil, err
 	}
+	return blob.ReadAll()
+}
+
+// imageBlob finds a file of an image in the engine.
+func (b *Builder) imageBlob(ctx context.Context, ref, name string) (filetree.Blob, error) {
+	img, err := image.Reader{Engine: b.Engine, Cache: b.Cache}.Read(ctx, ref)
+	if err != nil {
+		return filetree.Blob{}, err
+	}
 	e, ok := img.Tree.Lookup(name)
 	if !ok {
-		return nil, fmt.Errorf("image %s holds no /%s", ref, name)
+		return filetree.Blob{}, fmt.Errorf("image %s holds no /%s", ref, name)
 	}
-	return e.Data.ReadAll()
+	return e.Data, nil
 }
 
 // kernelRelease is the name of the directory that holds the kernel's modules, "" where there is none.

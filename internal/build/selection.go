@@ -8,7 +8,6 @@ import (
 
 	"github.com/hookbuild/hookbuild/internal/artifacts"
 	"github.com/hookbuild/hookbuild/internal/engine"
-	"github.com/hookbuild/hookbuild/internal/image"
 	"github.com/hookbuild/hookbuild/internal/kernel"
 	"github.com/hookbuild/hookbuild/internal/modules"
 	"github.com/hookbuild/hookbuild/internal/resolve"
@@ -58,15 +57,11 @@ func (b *Builder) selected(ctx context.Context, j *Job, r *recorder, baseRef, ke
 
 // choose looks at the modules that the kernel has.
 func (b *Builder) choose(ctx context.Context, s kernel.Selection) (modules.Result, error) {
-	img, err := image.Reader{Engine: b.Engine, Cache: b.Cache}.Read(ctx, s.Kernel)
+	blob, err := b.imageBlob(ctx, s.Kernel, "kernel.tar")
 	if err != nil {
 		return modules.Result{}, err
 	}
-	e, ok := img.Tree.Lookup("kernel.tar")
-	if !ok {
-		return modules.Result{}, fmt.Errorf("kernel image %s holds no /kernel.tar", s.Kernel)
-	}
-	tar, err := e.Data.Open()
+	tar, err := blob.Open()
 	if err != nil {
 		return modules.Result{}, err
 	}
