@@ -14,11 +14,11 @@ import (
 	"github.com/hookbuild/hookbuild/internal/kconfig"
 )
 
-// fakeContainer is the containers of a fake engine, one at a time. All of them run Kconfig on /work/in.
+// fakeContainer is the containers of a fake engine, one at a time. All of them run Kconfig on /answers/in.
 type fakeContainer struct {
 	mu     sync.Mutex
 	images []string // that were run
-	in     string   // the last /work/in
+	in     string   // the last /answers/in
 	code   int      // exit code
 	says   string   // standard error
 	out    map[string][]byte
@@ -64,7 +64,7 @@ func (c *fakeContainer) copyIn(body io.Reader) {
 		if err != nil {
 			return
 		}
-		if data, err := io.ReadAll(r); err == nil && h.Name == "work/in" {
+		if data, err := io.ReadAll(r); err == nil && h.Name == "answers/in" {
 			c.mu.Lock()
 			c.in = string(data)
 			c.mu.Unlock()
@@ -136,7 +136,7 @@ func (c *fakeContainer) run() {
 		json.NewEncoder(&symbols).Encode(i)
 		config.Write(kconfig.Format([]kconfig.Line{{Symbol: kconfig.Symbol{Name: i.Name, Value: i.Value}}}))
 	}
-	c.out["/work/after.config"], c.out["/work/after.defconfig"], c.out["/work/after.symbols"] = config.Bytes(), []byte(c.in), symbols.Bytes()
+	c.out["/answers/after.config"], c.out["/answers/after.defconfig"], c.out["/answers/after.symbols"] = config.Bytes(), []byte(c.in), symbols.Bytes()
 }
 
 // asked is what Kconfig was asked last, and how often it was asked.

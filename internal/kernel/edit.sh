@@ -1,13 +1,13 @@
-# Opens a menu, or a shell, on a kernel's configuration. In: /work/in, $EDITOR_COMMAND (a config target, or
-# shell); out: /work/before.* and, where something was saved, /work/after.*.
+# Opens a menu, or a shell, on a kernel's configuration. In: /answers/in, $EDITOR_COMMAND (a config target, or
+# shell); out: /answers/before.* and, where something was saved, /answers/after.*.
 set -eu
 query() {
 	make -s -C /kconfig O=/kconfig-obj QUERY_ARGS="$1 $2.config $2.defconfig $2.symbols" hookbuild_queryconfig
 }
 echo "reading the configuration ..."
-query /work/in /work/before
-export KCONFIG_CONFIG=/work/config
-cp /work/before.config $KCONFIG_CONFIG
+query /answers/in /answers/before
+export KCONFIG_CONFIG=/answers/config
+cp /answers/before.config $KCONFIG_CONFIG
 cd /kconfig-obj
 case $EDITOR_COMMAND in
 shell)
@@ -17,4 +17,4 @@ shell)
 # A menu that is left without saving is an error to make; whether there is something new shows below.
 *) make -s "$EDITOR_COMMAND" || true ;;
 esac
-cmp -s $KCONFIG_CONFIG /work/before.config || query $KCONFIG_CONFIG /work/after
+cmp -s $KCONFIG_CONFIG /answers/before.config || query $KCONFIG_CONFIG /answers/after

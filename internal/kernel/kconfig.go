@@ -96,11 +96,11 @@ var answerFiles = [...]string{".config", ".defconfig", ".symbols"}
 
 // Configure asks Kconfig what it makes of config, a configuration in any form. The image must be there.
 func (s Spec) Configure(ctx context.Context, e runner, config []byte) (Answer, error) {
-	outputs := newCollector("/work/after")
+	outputs := newCollector("/answers/after")
 	c := engine.Container{
 		Image: s.ConfigRef(), Files: inWork(config), Outputs: outputs.wanted(),
 		Cmd: []string{"make", "-s", "-C", "/kconfig", "O=/kconfig-obj",
-			"QUERY_ARGS=/work/in /work/after.config /work/after.defconfig /work/after.symbols", "hookbuild_queryconfig"},
+			"QUERY_ARGS=/answers/in /answers/after.config /answers/after.defconfig /answers/after.symbols", "hookbuild_queryconfig"},
 	}
 	var said bytes.Buffer
 	code, err := e.Run(ctx, c, &said)
@@ -110,16 +110,16 @@ func (s Spec) Configure(ctx context.Context, e runner, config []byte) (Answer, e
 	if err != nil {
 		return Answer{}, err
 	}
-	return outputs.answer("/work/after")
+	return outputs.answer("/answers/after")
 }
 
 // inWork puts the configuration where the container looks for it.
 func inWork(config []byte) func(*tar.Writer) error {
 	return func(w *tar.Writer) error {
-		if err := w.WriteHeader(&tar.Header{Typeflag: tar.TypeDir, Name: "work/", Mode: 0o755}); err != nil {
+		if err := w.WriteHeader(&tar.Header{Typeflag: tar.TypeDir, Name: "answers/", Mode: 0o755}); err != nil {
 			return err
 		}
-		if err := w.WriteHeader(&tar.Header{Name: "work/in", Mode: 0o644, Size: int64(len(config))}); err != nil {
+		if err := w.WriteHeader(&tar.Header{Name: "answers/in", Mode: 0o644, Size: int64(len(config))}); err != nil {
 			return err
 		}
 		_, err := w.Write(config)
@@ -144,7 +144,7 @@ type terminal interface {
 
 // Edit opens a menu or a shell on config. after is nil where nothing was saved, or nothing is different.
 func (s Spec) Edit(ctx context.Context, e terminal, config []byte, what Edits, t engine.Terminal) (before Answer, after *Answer, err error) {
-	outputs := newCollector("/work/before", "/work/after")
+	outputs := newCollector("/answers/before", "/answers/after")
 	c := engine.Container{
 		Image: s.ConfigRef(), Files: inWork(config), Outputs: outputs.wanted(),
 		Env: []string{"EDITOR_COMMAND=" + string(what)}, Cmd: []string{"/bin/sh", "-c", editScript},
@@ -153,13 +153,13 @@ func (s Spec) Edit(ctx context.Context, e terminal, config []byte, what Edits, t
 	if code != 0 {
 		return before, nil, &ConfigError{ExitCode: code, Output: "the terminal shows why"}
 	}
-	if err != nil && !(errors.Is(err, engine.ErrNoOutput) && outputs.has("/work/before")) {
+	if err != nil && !(errors.Is(err, engine.ErrNoOutput) && outputs.has("/answers/before")) {
 		return before, nil, err
 	}
-	if before, err = outputs.answer("/work/before"); err != nil || !outputs.has("/work/after") {
+	if before, err = outputs.answer("/answers/before"); err != nil || !outputs.has("/answers/after") {
 		return before, nil, err
 	}
-	saved, err := outputs.answer("/work/after")
+	saved, err := outputs.answer("/answers/after")
 	return before, &saved, err
 }
 

@@ -132,7 +132,7 @@ func paths(outputs []engine.Output) []string {
 }
 
 func TestConfigure(t *testing.T) {
-	s, f := compiled(), &fakeRunner{t: t, leaves: answered("/work/after", "full")}
+	s, f := compiled(), &fakeRunner{t: t, leaves: answered("/answers/after", "full")}
 	got, err := s.Configure(t.Context(), f, []byte("CONFIG_BE2NET=m\n"))
 	if err != nil {
 		t.Fatal(err)
@@ -140,14 +140,14 @@ func TestConfigure(t *testing.T) {
 	if i, ok := got.Symbols.Lookup("BE2NET"); string(got.Config) != "full" || string(got.Defconfig) != "short full" || !ok || i.Value != "m" {
 		t.Errorf("got %q, %q, %+v", got.Config, got.Defconfig, i)
 	}
-	want := []string{"make", "-s", "-C", "/kconfig", "O=/kconfig-obj", "QUERY_ARGS=/work/in /work/after.config /work/after.defconfig /work/after.symbols", "hookbuild_queryconfig"}
+	want := []string{"make", "-s", "-C", "/kconfig", "O=/kconfig-obj", "QUERY_ARGS=/answers/in /answers/after.config /answers/after.defconfig /answers/after.symbols", "hookbuild_queryconfig"}
 	if diff := cmp.Diff(want, f.ran.Cmd); diff != "" || f.ran.Image != s.ConfigRef() || f.ran.Network != "" {
 		t.Errorf("%s: image %s, network %q", diff, f.ran.Image, f.ran.Network)
 	}
-	if diff := cmp.Diff(map[string]string{"work/": "", "work/in": "CONFIG_BE2NET=m\n"}, f.got); diff != "" {
+	if diff := cmp.Diff(map[string]string{"answers/": "", "answers/in": "CONFIG_BE2NET=m\n"}, f.got); diff != "" {
 		t.Error(diff)
 	}
-	if diff := cmp.Diff([]string{"/work/after.config", "/work/after.defconfig", "/work/after.symbols"}, paths(f.ran.Outputs)); diff != "" {
+	if diff := cmp.Diff([]string{"/answers/after.config", "/answers/after.defconfig", "/answers/after.symbols"}, paths(f.ran.Outputs)); diff != "" {
 		t.Error(diff)
 	}
 }
@@ -155,7 +155,7 @@ func TestConfigure(t *testing.T) {
 func TestConfigureFailures(t *testing.T) {
 	gone := errors.New("the engine is gone")
 	without := func(name string) map[string]string {
-		m := answered("/work/after", "full")
+		m := answered("/answers/after", "full")
 		delete(m, name)
 		return m
 	}
@@ -166,12 +166,12 @@ func TestConfigureFailures(t *testing.T) {
 		is   error
 	}{
 		{"Kconfig fails", fakeRunner{code: 2, says: "init/Kconfig:3: syntax error\n"}, "exit code 2: init/Kconfig:3: syntax error", nil},
-		{"it fails with everything there", fakeRunner{code: 1, leaves: answered("/work/after", "x")}, "exit code 1", nil},
+		{"it fails with everything there", fakeRunner{code: 1, leaves: answered("/answers/after", "x")}, "exit code 1", nil},
 		{"it is cancelled", fakeRunner{err: context.Canceled}, "", context.Canceled},
 		{"the engine is gone", fakeRunner{err: gone}, "", gone},
-		{"no configuration", fakeRunner{leaves: without("/work/after.config")}, "/work/after.config", engine.ErrNoOutput},
-		{"no symbols", fakeRunner{leaves: without("/work/after.symbols")}, "/work/after.symbols", engine.ErrNoOutput},
-		{"symbols that are none", fakeRunner{leaves: join(answered("/work/after", "x"), map[string]string{"/work/after.symbols": "{"})}, "", nil},
+		{"no configuration", fakeRunner{leaves: without("/answers/after.config")}, "/answers/after.config", engine.ErrNoOutput},
+		{"no symbols", fakeRunner{leaves: without("/answers/after.symbols")}, "/answers/after.symbols", engine.ErrNoOutput},
+		{"symbols that are none", fakeRunner{leaves: join(answered("/answers/after", "x"), map[string]string{"/answers/after.symbols": "{"})}, "", nil},
 	} {
 		t.Run(c.name, func(t *testing.T) {
 			c.run.t = t
@@ -194,13 +194,13 @@ func (silentRunner) Run(context.Context, engine.Container, io.Writer) (int, erro
 
 func TestConfigureWithoutOutputs(t *testing.T) {
 	var bad *ConfigError
-	if _, err := compiled().Configure(t.Context(), silentRunner{}, nil); !errors.As(err, &bad) || !strings.Contains(err.Error(), "it left no /work/after.config") {
+	if _, err := compiled().Configure(t.Context(), silentRunner{}, nil); !errors.As(err, &bad) || !strings.Contains(err.Error(), "it left no /answers/after.config") {
 		t.Errorf("got %v", err)
 	}
 }
 
 func TestEdit(t *testing.T) {
-	before, after := answered("/work/before", "old"), answered("/work/after", "new")
+	before, after := answered("/answers/before", "old"), answered("/answers/after", "new")
 	gone := errors.New("the terminal has hung up")
 	for _, c := range []struct {
 		name  string
@@ -210,13 +210,13 @@ func TestEdit(t *testing.T) {
 	}{
 		{"saved", fakeRunner{leaves: join(before, after)}, "new", ""},
 		{"nothing saved", fakeRunner{leaves: before}, "", ""},
-		{"saved in part", fakeRunner{leaves: join(before, map[string]string{"/work/after.config": "new"})}, "", ""},
-		{"not even read", fakeRunner{}, "", "/work/before.config"},
-		{"read in part", fakeRunner{leaves: map[string]string{"/work/before.config": "old"}}, "", "/work/before.defconfig"},
+		{"saved in part", fakeRunner{leaves: join(before, map[string]string{"/answers/after.config": "new"})}, "", ""},
+		{"not even read", fakeRunner{}, "", "/answers/before.config"},
+		{"read in part", fakeRunner{leaves: map[string]string{"/answers/before.config": "old"}}, "", "/answers/before.defconfig"},
 		{"a failure", fakeRunner{code: 2, leaves: join(before, after)}, "", "exit code 2: the terminal shows why"},
 		{"killed", fakeRunner{code: 137, leaves: before}, "", "exit code 137"},
 		{"hung up", fakeRunner{err: gone}, "", "hung up"},
-		{"symbols that are none", fakeRunner{leaves: join(before, after, map[string]string{"/work/after.symbols": "{"})}, "new", "line 1"},
+		{"symbols that are none", fakeRunner{leaves: join(before, after, map[string]string{"/answers/after.symbols": "{"})}, "new", "line 1"},
 	} {
 		t.Run(c.name, func(t *testing.T) {
 			c.run.t = t
@@ -226,7 +226,7 @@ func TestEdit(t *testing.T) {
 			}
 			switch {
 			case err != nil:
-				if strings.Contains(c.want, "/work/before") != errors.Is(err, engine.ErrNoOutput) {
+				if strings.Contains(c.want, "/answers/before") != errors.Is(err, engine.ErrNoOutput) {
 					t.Errorf("got %T %v", err, err)
 				}
 			case string(old.Config) != "old" || string(old.Defconfig) != "short old" || old.Symbols == nil:
@@ -240,17 +240,17 @@ func TestEdit(t *testing.T) {
 
 func TestEditContainer(t *testing.T) {
 	for _, what := range []Edits{Menuconfig, Nconfig, Shell} {
-		f := &fakeRunner{t: t, leaves: answered("/work/before", "old")}
+		f := &fakeRunner{t: t, leaves: answered("/answers/before", "old")}
 		if _, _, err := compiled().Edit(t.Context(), f, []byte("in"), what, engine.Terminal{Term: "vt220", Size: engine.Size{Columns: 80, Rows: 24}}); err != nil {
 			t.Fatal(err)
 		}
 		if !slices.Equal(f.ran.Cmd, []string{"/bin/sh", "-c", editScript}) || !slices.Equal(f.ran.Env, []string{"EDITOR_COMMAND=" + string(what)}) {
 			t.Errorf("%s: got %+v", what, f.ran)
 		}
-		if f.ran.Image != compiled().ConfigRef() || f.ran.Network != "" || f.seen.Term != "vt220" || f.seen.Size.Rows != 24 || f.got["work/in"] != "in" {
+		if f.ran.Image != compiled().ConfigRef() || f.ran.Network != "" || f.seen.Term != "vt220" || f.seen.Size.Rows != 24 || f.got["answers/in"] != "in" {
 			t.Errorf("%s: got %+v on %+v", what, f.ran, f.seen)
 		}
-		want := []string{"/work/before.config", "/work/before.defconfig", "/work/before.symbols", "/work/after.config", "/work/after.defconfig", "/work/after.symbols"}
+		want := []string{"/answers/before.config", "/answers/before.defconfig", "/answers/before.symbols", "/answers/after.config", "/answers/after.defconfig", "/answers/after.symbols"}
 		if diff := cmp.Diff(want, paths(f.ran.Outputs)); diff != "" {
 			t.Error(diff)
 		}

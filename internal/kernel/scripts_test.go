@@ -43,7 +43,7 @@ type place struct {
 func newPlace(t *testing.T) *place {
 	t.Helper()
 	p := &place{T: t, dir: t.TempDir()}
-	for _, dir := range []string{"build/src", "build/obj", "ccache", "config", "source", "files", "out", "tmp", "work"} {
+	for _, dir := range []string{"build/src", "build/obj", "ccache", "config", "source", "files", "out", "tmp", "answers"} {
 		if err := os.MkdirAll(filepath.Join(p.dir, dir), 0o755); err != nil {
 			t.Fatal(err)
 		}
@@ -104,7 +104,7 @@ func (p *place) has(name string) bool {
 }
 
 // absolute are the paths in the scripts that are not of the system.
-var absolute = regexp.MustCompile(`(^|[\s"=])(/(?:build|ccache|config|source|files|out|tmp|work|kconfig-obj|kconfig)\b)`)
+var absolute = regexp.MustCompile(`(^|[\s"=])(/(?:build|ccache|config|source|files|out|tmp|answers|kconfig-obj|kconfig)\b)`)
 
 func (p *place) moved(script string) string {
 	return absolute.ReplaceAllString(script, "${1}"+p.dir+"${2}")
@@ -729,25 +729,25 @@ func TestEditScript(t *testing.T) {
 	} {
 		t.Run(c.name, func(t *testing.T) {
 			p := newPlace(t)
-			p.write(map[string]string{"work/in": "CONFIG_B=y\n", "bin/make!": menu, "kconfig-obj/Makefile": ""})
+			p.write(map[string]string{"answers/in": "CONFIG_B=y\n", "bin/make!": menu, "kconfig-obj/Makefile": ""})
 			p.run(editScript, "EDITOR_COMMAND="+c.what, "SAVES="+c.saves, "CODE="+c.code, "MAKE_LOG="+p.dir+"/make.log")
 			if got := p.read("make.log"); got != c.log {
 				t.Errorf("got %q", got)
 			}
 			for _, end := range answerFiles {
-				if !p.has("work/before"+end) || p.has("work/after"+end) != (c.after != "") {
+				if !p.has("answers/before"+end) || p.has("answers/after"+end) != (c.after != "") {
 					t.Errorf("files %s are not as they should be", end)
 				}
 			}
-			if c.after != "" && p.read("work/after.config") != c.after {
-				t.Errorf("got %q", p.read("work/after.config"))
+			if c.after != "" && p.read("answers/after.config") != c.after {
+				t.Errorf("got %q", p.read("answers/after.config"))
 			}
 		})
 	}
 	p := newPlace(t)
-	p.write(map[string]string{"work/in": "CONFIG_B=y\n", "bin/make!": menu, "kconfig-obj/Makefile": "", "bin/bash!": "echo CONFIG_C=m >> $KCONFIG_CONFIG\nexit 3\n"})
+	p.write(map[string]string{"answers/in": "CONFIG_B=y\n", "bin/make!": menu, "kconfig-obj/Makefile": "", "bin/bash!": "echo CONFIG_C=m >> $KCONFIG_CONFIG\nexit 3\n"})
 	p.run(editScript, "EDITOR_COMMAND=shell", "SAVES=", "CODE=0", "MAKE_LOG="+p.dir+"/make.log")
-	if got := p.read("work/after.config"); got != "CONFIG_B=y\nCONFIG_C=m\n" {
+	if got := p.read("answers/after.config"); got != "CONFIG_B=y\nCONFIG_C=m\n" {
 		t.Errorf("shell: got %q", got)
 	}
 	p.write(map[string]string{"bin/make!": "echo 'Kconfig:1: syntax error' >&2\nexit 2\n"})
