@@ -4,7 +4,7 @@ GOLANGCI := github.com/golangci/golangci-lint/v2/cmd/golangci-lint@v2.15.0
 
 MAKEFLAGS += --no-print-directory
 .DEFAULT_GOAL := help
-.PHONY: help hook test build engine test-tools check lint bench soak docs clean
+.PHONY: help hook test build engine test-tools check fuzz lint bench soak test-arm64 docs clean
 
 help: ## list the targets
 	@sed -n 's/^\([a-z-]*\):.*## \(.*\)/  make \1\t\2/p' Makefile | expand -t 20
@@ -12,7 +12,7 @@ help: ## list the targets
 hook: engine ## build HookOS into out/hook; ARCH=x86_64 or aarch64
 	bin/hookbuild all --arch $(ARCH)
 
-test: check test-tools engine ## everything that CI runs
+test: check test-tools engine fuzz ## everything that CI runs
 	go test -timeout 20m $$(go list ./... | grep -v /test$$)
 	go test -timeout 85m -v -count=1 ./test
 
@@ -30,6 +30,17 @@ check: ## gofmt and go vet
 	if [ -n "$$unformatted" ]; then echo "not formatted, run gofmt -w:" $$unformatted >&2; exit 1; fi
 	go vet ./...
 
+# Reducing what was found would take most of the time.
+FUZZ := -run '^$$' -fuzztime 20s -fuzzminimizetime 20x -parallel 2
+fuzz: ## each reader of foreign files for 20 s with made-up input
+	go test ./internal/filetree $(FUZZ) -fuzz '^FuzzApplyTar$$'
+	go test ./internal/initramfs $(FUZZ) -fuzz '^FuzzReader$$'
+	go test ./internal/initramfs $(FUZZ) -fuzz '^FuzzOpen$$'
+	go test ./internal/linuxkit $(FUZZ) -fuzz '^FuzzParse$$'
+	go test ./internal/linuxkit $(FUZZ) -fuzz '^FuzzLabel$$'
+	go test ./internal/artifacts/serve $(FUZZ) -fuzz '^FuzzRoute$$'
+	go test ./internal/artifacts/serve $(FUZZ) -fuzz '^FuzzRange$$'
+
 lint: check ## check, and golangci-lint with .golangci.yml
 	go run $(GOLANGCI) run ./...
 
@@ -38,7 +49,10 @@ bench: test-tools engine ## benchmarks, and the numbers of docs/benchmarks.md; t
 	go test ./test -tags bench -run Bench -v -timeout 2h
 
 soak: test-tools engine ## tests that take hours, whole kernel builds among them
-	go test ./test -tags soak -run Soak -v -timeout 3h
+	go test ./test -tags soak -run Soak -v -timeout 5h
+
+test-arm64: test-tools engine ## HookOS for aarch64 in QEMU: Docker, agent, embedded images; takes long
+	go test ./test -tags soak -run 'TestSoak/arm64_provisions' -v -timeout 1h
 
 docs: ## write docs/cli.md anew from the program's own help
 	go test ./cmd/hookbuild -run TestCLIReference -update

@@ -121,7 +121,7 @@ const extYAML = `flavors:
     kernel:
       config: tiny
       firmware: none
-      set: {CRC8: m}
+      set: {CRC8: m, MODULE_SIG: y, MODULE_SIG_FORCE: y, MODULE_SIG_SHA256: y}
       patches: [%s.patch]
       external_modules: [{name: hello, url: hello}]
     userland: {linuxkit: [modprobe.yaml]}

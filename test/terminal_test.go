@@ -129,9 +129,9 @@ func (r *inTerminal) ends() error {
 func TestTerminalShowsTheProgramAndReturnsItsExitCode(t *testing.T) {
 	ref := busyboxImage(t, connect(t))
 	c := script(ref, `printf '\033[31mred\033[m '; test -t 0 && test -t 1 && test -t 2 && echo all; stty size; echo $TERM $A $PWD; cat in/file; exit 7`)
-	c.Env, c.WorkingDir = []string{"A=b"}, "/work/dir"
+	c.Env, c.WorkingDir = []string{"A=b"}, "/srv/dir"
 	c.Files = func(w *tar.Writer) error {
-		h := &tar.Header{Name: "work/dir/in/file", Mode: 0o644, Size: 6, Typeflag: tar.TypeReg}
+		h := &tar.Header{Name: "srv/dir/in/file", Mode: 0o644, Size: 6, Typeflag: tar.TypeReg}
 		return errors.Join(w.WriteHeader(h), write(w, []byte("hello\n")))
 	}
 	r := runInTerminal(t.Context(), t, c)
@@ -139,7 +139,7 @@ func TestTerminalShowsTheProgramAndReturnsItsExitCode(t *testing.T) {
 		t.Errorf("got code %d, %v; want 7", r.code, err)
 	}
 	got, _ := r.shown.now()
-	if want := "\x1b[31mred\x1b[m all\r\n33 101\r\ntmux b /work/dir\r\nhello\r\n"; got != want {
+	if want := "\x1b[31mred\x1b[m all\r\n33 101\r\ntmux b /srv/dir\r\nhello\r\n"; got != want {
 		t.Errorf("got %q, want %q", got, want)
 	}
 }

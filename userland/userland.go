@@ -15,10 +15,10 @@ import (
 	"go.yaml.in/yaml/v4"
 )
 
-// Files is this directory: COMPONENT/…, hook.yaml and postinst.yaml. Modes are lost on the way into the binary,
+// Files is this directory: COMPONENT/…, hook.yaml, base.yaml, ssh.yaml and postinst.yaml. Modes are lost on the way into the binary,
 // so every Dockerfile states them.
 //
-//go:embed all:*/* hook.yaml postinst.yaml
+//go:embed all:*/* hook.yaml base.yaml ssh.yaml postinst.yaml
 var Files embed.FS
 
 // packageName is what Debian allows (Debian Policy 5.6.1).

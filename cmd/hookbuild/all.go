@@ -21,6 +21,34 @@ func varFlag() cli.Flag {
 	return &cli.StringSliceFlag{Name: "var", Usage: "`NAME=VALUE` of a variable in the LinuxKit YAML (repeatable)"}
 }
 
+// inputFlags name inputs that the lock pins.
+func inputFlags() []cli.Flag {
+	return []cli.Flag{
+		varFlag(),
+		&cli.StringFlag{Name: "eksa-bundle", Usage: "`FILE|URL` of an EKS Anywhere release bundle manifest, whose action images HookOS brings along (default: userland.eksa_bundle of the flavor)"},
+		&cli.StringFlag{Name: "agent-image", Usage: "`REF` of the agent that HookOS brings along for EKS Anywhere (default: userland.agent_image of the flavor)"},
+		&cli.BoolFlag{Name: "iso", Usage: "make an ISO too, for isoBoot and hookIsoURL (default: outputs.iso of the flavor)"},
+	}
+}
+
+// initramfsFlags say how the initramfs is written, and what is accepted of it.
+func initramfsFlags() []cli.Flag {
+	return []cli.Flag{
+		&cli.StringFlag{Name: "compression", Usage: "how the initramfs is compressed: auto, gzip or zstd (default: initramfs.compression of the flavor)"},
+		&cli.BoolFlag{Name: "single-segment", Usage: "write one archive instead of one for each image: smaller, and made anew with every change"},
+		&cli.StringFlag{Name: "max-ram", Usage: "fail where a machine needs more memory than `SIZE` to unpack the initramfs (default: initramfs.max_ram of the flavor)"},
+		&cli.BoolFlag{Name: "allow-lost-capabilities", Usage: "accept programs that lose the file capabilities which their container may need"},
+	}
+}
+
+// compositionFlags say what the initramfs consists of, in place of what the flavor says.
+func compositionFlags() []cli.Flag {
+	return []cli.Flag{
+		&cli.StringSliceFlag{Name: "file", Aliases: []string{"f"}, Usage: "LinuxKit YAML `FILE` (repeatable)"},
+		&cli.StringFlag{Name: "base", Usage: "initramfs `FILE` of a HookOS that everything is laid over"},
+	}
+}
+
 func (p *program) allCommand() *cli.Command {
 	return &cli.Command{
 		Name: "all", Usage: "build kernel, userland and initramfs, and publish them in the output directory",
@@ -29,7 +57,7 @@ func (p *program) allCommand() *cli.Command {
 			"Example:\n" +
 			"  hookbuild all --arch x86_64\n" +
 			"  hookbuild all hook-debian-amd64",
-		Flags:  slices.Concat(flavorFlags(), kernelImageFlags(), []cli.Flag{varFlag()}),
+		Flags:  slices.Concat(flavorFlags(), kernelImageFlags(), inputFlags(), initramfsFlags(), []cli.Flag{keepFlag()}),
 		Action: p.build,
 	}
 }
@@ -39,12 +67,13 @@ func (p *program) linuxkitCommand() *cli.Command {
 		Name: "linuxkit", Aliases: []string{"initramfs"},
 		Usage:     "build the initramfs from LinuxKit YAML, and publish it with the flavor's kernel",
 		ArgsUsage: "[FLAVOR]",
-		Description: "The first --file replaces the flavor's YAML, further ones are merged as LinuxKit merges.\n\n" +
+		Description: "The first --file replaces the flavor's YAML, further ones are merged as LinuxKit merges.\n" +
+			"--base begins with a HookOS that is there: it gets this kernel's modules in the place of its own, then what the\n" +
+			"files say.\n\n" +
 			"Example:\n" +
-			"  hookbuild linuxkit hook-debian-amd64 --file hook.yaml --var SITE=berlin",
-		Flags: slices.Concat(flavorFlags(), kernelImageFlags(), []cli.Flag{varFlag(), &cli.StringSliceFlag{
-			Name: "file", Aliases: []string{"f"}, Usage: "LinuxKit YAML `FILE` (repeatable)",
-		}}),
+			"  hookbuild linuxkit hook-debian-amd64 --file hook.yaml --var SITE=berlin\n" +
+			"  hookbuild linuxkit hook-debian-amd64 --base initramfs-x86_64 --file site.yaml",
+		Flags:  slices.Concat(flavorFlags(), kernelImageFlags(), inputFlags(), initramfsFlags(), compositionFlags(), []cli.Flag{keepFlag()}),
 		Action: p.build,
 	}
 }
@@ -57,10 +86,16 @@ type built struct {
 	Reused   bool             `json:"reused"` // nothing had changed
 	Dir      string           `json:"dir"`
 	Files    []artifacts.File `json:"files"`
+	Memory   artifacts.Memory `json:"memory"`           // that a machine needs to unpack the initramfs
+	Pruned   []string         `json:"pruned,omitempty"` // plan ids of the generations that were removed
 	Warnings []string         `json:"warnings,omitempty"`
 }
 
 func (p *program) build(c *cli.Context) (err error) {
+	keep, err := keepOf(c)
+	if err != nil {
+		return err
+	}
 	w, err := p.workshop(c.Context, c)
 	if err != nil {
 		return err
@@ -70,6 +105,7 @@ func (p *program) build(c *cli.Context) (err error) {
 	if err != nil {
 		return err
 	}
+	w.builder.Keep = keep
 	res, err := w.builder.All(c.Context, j)
 	if err != nil {
 		return err
@@ -90,7 +126,7 @@ func (p *program) showBuilt(w *workshop, res build.Result) error {
 	if w.json {
 		return p.printJSON(built{
 			PlanID: m.PlanID, Flavor: m.Plan.Flavor, Kernel: m.KernelRelease, Reused: res.Reused,
-			Dir: dir, Files: m.Files, Warnings: res.Warnings,
+			Dir: dir, Files: m.Files, Memory: res.Report.Memory, Pruned: res.Pruned, Warnings: res.Warnings,
 		})
 	}
 	var text strings.Builder
@@ -101,6 +137,11 @@ func (p *program) showBuilt(w *workshop, res build.Result) error {
 	}
 	for _, f := range m.Files {
 		fmt.Fprintf(&text, "  %-36s %7.1f MiB  sha256 %s\n", filepath.Join(dir, f.Name), float64(f.Size)/(1<<20), f.SHA256)
+	}
+	fmt.Fprintf(&text, "a machine needs %.0f MiB of memory to unpack it; %s says where the bytes go\n",
+		float64(res.Report.Memory.Needed)/(1<<20), res.ReportFile)
+	if n := len(res.Pruned); n > 0 {
+		fmt.Fprintf(&text, "removed old generations: %d; --keep says how many stay\n", n)
 	}
 	fmt.Fprintf(&text, "plan %s\nnext: hookbuild boot %s, then hookbuild serve\n", m.PlanID, m.Plan.Flavor)
 	_, err := io.WriteString(p.Stdout, text.String())

@@ -64,7 +64,7 @@ func (p *program) app() *cli.App {
 		OnUsageError:       onUsageError,
 		Action:             noVerb,
 		Commands: []*cli.Command{
-			p.allCommand(), p.kernelConfigCommand(), p.kernelCommand(), p.linuxkitCommand(), p.bootCommand(), p.serveCommand(), p.inspectCommand(), p.diffCommand(),
+			p.allCommand(), p.kernelConfigCommand(), p.kernelCommand(), p.linuxkitCommand(), p.bootCommand(), p.serveCommand(), p.artifactsCommand(), p.inspectCommand(), p.diffCommand(),
 			p.lockCommand(), p.flavorsCommand(), p.versionCommand(), p.completionCommand(),
 		},
 	}
@@ -112,6 +112,8 @@ func bindVariable(f cli.Flag) {
 	case *cli.StringSliceFlag:
 		f.EnvVars = []string{name}
 	case *cli.DurationFlag:
+		f.EnvVars = []string{name}
+	case *cli.IntFlag:
 		f.EnvVars = []string{name}
 	default:
 		panic(fmt.Sprintf("flag --%s has a type without a variable", f.Names()[0]))

@@ -2,6 +2,7 @@ package main
 
 import (
 	"io"
+	"strconv"
 	"strings"
 	"testing"
 
@@ -101,6 +102,8 @@ func variableValues(f cli.Flag, c *cli.Context) (text, want, got string) {
 		return "true", "true", boolText(c.Bool(name))
 	case *cli.DurationFlag:
 		return "90s", "1m30s", c.Duration(name).String()
+	case *cli.IntFlag:
+		return "7", "7", strconv.Itoa(c.Int(name))
 	case *cli.StringSliceFlag:
 		return "a,b\nc d", "[a,b|c d]", "[" + strings.Join(c.StringSlice(name), "|") + "]"
 	}

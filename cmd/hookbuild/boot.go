@@ -10,6 +10,7 @@ import (
 	"path"
 	"path/filepath"
 	"runtime"
+	"slices"
 	"strconv"
 	"time"
 
@@ -34,16 +35,22 @@ func (p *program) bootCommand() *cli.Command {
 			"Example:\n" +
 			"  hookbuild boot --arch x86_64\n" +
 			"  hookbuild boot hook-debian-amd64 --netboot --firmware uefi --memory 4G",
-		Flags: append(flavorFlags(),
-			&cli.StringFlag{Name: "memory", Value: "2G", Usage: "`SIZE` of the machine's memory"},
-			&cli.DurationFlag{Name: "timeout", Value: defaultTimeout, Usage: "how long to wait for the line"},
-			&cli.StringFlag{Name: "expect", Value: boot.DefaultExpect, Usage: "`LINE`, or a part of it, to wait for"},
-			&cli.StringFlag{Name: "append", Usage: "`CMDLINE` to add to the kernel command line"},
-			&cli.StringFlag{Name: "firmware", Usage: "bios or uefi (default: bios on x86_64, uefi on aarch64)"},
+		Flags: slices.Concat(flavorFlags(), machineFlags(), []cli.Flag{
 			&cli.BoolFlag{Name: "netboot", Usage: "boot what is published the way a machine does: firmware, iPXE, HTTP from hookbuild's server"},
 			&cli.StringFlag{Name: "hookbuild-binary", Usage: "hookbuild `FILE` for Linux and the engine's architecture, for --netboot from another system"},
-		),
+		}),
 		Action: p.boot,
+	}
+}
+
+// machineFlags describe the machine that boots, and when it has.
+func machineFlags() []cli.Flag {
+	return []cli.Flag{
+		&cli.StringFlag{Name: "memory", Value: "2G", Usage: "`SIZE` of the machine's memory"},
+		&cli.DurationFlag{Name: "timeout", Value: defaultTimeout, Usage: "how long to wait for the line"},
+		&cli.StringFlag{Name: "expect", Value: boot.DefaultExpect, Usage: "`LINE`, or a part of it, to wait for"},
+		&cli.StringFlag{Name: "append", Usage: "`CMDLINE` to add to the kernel command line"},
+		&cli.StringFlag{Name: "firmware", Usage: "bios or uefi (default: bios on x86_64, uefi on aarch64)"},
 	}
 }
 
@@ -67,26 +74,31 @@ func (p *program) boot(c *cli.Context) (err error) {
 	if err != nil {
 		return err
 	}
-	o, err := p.bootOptions(c, w, gen)
+	res, err := p.bootGeneration(c, w, gen)
 	if err != nil {
 		return err
+	}
+	w.report.Close()
+	return p.showBooted(w, gen, res)
+}
+
+// bootGeneration boots a generation on the machine that the flags describe.
+func (p *program) bootGeneration(c *cli.Context, w *workshop, gen artifacts.Generation) (boot.Result, error) {
+	o, err := p.bootOptions(c, w, gen)
+	if err != nil {
+		return boot.Result{}, err
 	}
 	if text := boot.CommandLineWarning(o.CommandLine(), commandLineLimit(w.flavor)); text != "" {
 		w.report.Warn(text)
 	}
 	j, err := w.job(c.Context)
 	if err != nil {
-		return err
+		return boot.Result{}, err
 	}
 	if o.Image, err = w.builder.BootImage(c.Context, j); err != nil {
-		return err
+		return boot.Result{}, err
 	}
-	res, err := w.runBoot(c.Context, o)
-	if err != nil {
-		return err
-	}
-	w.report.Close()
-	return p.showBooted(w, gen, res)
+	return w.runBoot(c.Context, o)
 }
 
 // newest is the flavor's newest generation.
@@ -163,7 +175,7 @@ func writeSet(w *tar.Writer, dir string, set artifacts.Set) error {
 		}
 	}
 	for _, f := range set.Files {
-		if err := boot.AddFile(w, path.Join(dir, name, f.Name), filepath.Join(set.Dir, f.Name), 0o644); err != nil {
+		if err := engine.AddFile(w, path.Join(dir, name, f.Name), filepath.Join(set.Dir, f.Name), 0o644); err != nil {
 			return err
 		}
 	}

@@ -20,13 +20,16 @@ import (
 	"github.com/hookbuild/hookbuild/internal/download"
 	"github.com/hookbuild/hookbuild/internal/engine"
 	"github.com/hookbuild/hookbuild/internal/filetree"
+	"github.com/hookbuild/hookbuild/internal/image"
 	"github.com/hookbuild/hookbuild/internal/initramfs"
 	"github.com/hookbuild/hookbuild/internal/inspect"
+	"github.com/hookbuild/hookbuild/internal/iso"
 	"github.com/hookbuild/hookbuild/internal/kconfig"
 	"github.com/hookbuild/hookbuild/internal/kernel"
 	"github.com/hookbuild/hookbuild/internal/kernelorg"
 	"github.com/hookbuild/hookbuild/internal/registry"
 	"github.com/hookbuild/hookbuild/internal/resolve"
+	"github.com/hookbuild/hookbuild/internal/servecheck"
 	"github.com/hookbuild/hookbuild/internal/strictyaml"
 )
 
@@ -59,13 +62,14 @@ func exitCode(ctx context.Context, err error) int {
 		isA[*artifacts.LockedError](err), errors.Is(err, debian.ErrNoMirror),
 		errors.Is(err, syscall.EACCES), errors.Is(err, syscall.EROFS), cannotListen(err):
 		return exitEnvironment
-	case isA[*download.FetchError](err), isA[*download.VerifyError](err), isA[*download.OfflineError](err):
+	case isA[*image.NotFoundError](err), isA[*download.FetchError](err), isA[*download.VerifyError](err), isA[*download.OfflineError](err):
 		return exitDownload
 	case isA[*registry.OfflineError](err), isA[*registry.AuthError](err), isA[*registry.NotFoundError](err), isA[*registry.Error](err):
 		return exitDownload
-	case isA[*boot.NotSeenError](err), isA[*symbolError](err) && !isUsage(err), isA[*notFoundError](err), isA[*differentError](err):
+	case isA[*boot.NotSeenError](err), isA[*symbolError](err) && !isUsage(err), isA[*notFoundError](err), isA[*differentError](err),
+		isA[*build.BudgetError](err), isA[*checkError](err), isA[*unfitError](err):
 		return exitCheck
-	case isA[*engine.BuildError](err), isA[*build.UnmetError](err), isA[*kernel.ConfigError](err):
+	case isA[*engine.BuildError](err), isA[*build.UnmetError](err), isA[*kernel.ConfigError](err), isA[*iso.FaultError](err):
 		return exitBuild
 	case isUsage(err):
 		return exitUsage
@@ -77,8 +81,8 @@ func isUsage(err error) bool {
 	var symbols *symbolError
 	return errors.As(err, &symbols) && symbols.unknown || isA[*usageError](err) || isA[strictyaml.Errors](err) || isA[*config.UsageError](err) ||
 		isA[*build.InputError](err) || isA[*kconfig.SyntaxError](err) || isA[*resolve.LockError](err) || isA[*debian.ResolveError](err) ||
-		isA[*artifacts.HookTakenError](err) || isA[*serve.PortRefusedError](err) ||
-		isA[*filetree.ConflictError](err) || isA[*filetree.TarError](err) || isA[*initramfs.UnsupportedError](err) || isA[*inspect.FileError](err) ||
+		isA[*artifacts.HookTakenError](err) || isA[*serve.PortRefusedError](err) || isA[*serve.OptionError](err) || isA[*servecheck.URLError](err) ||
+		isA[*filetree.ConflictError](err) || isA[*filetree.TarError](err) || isA[*image.ReferenceError](err) || isA[*image.FormatError](err) || isA[*image.ChangedError](err) || isA[*initramfs.UnsupportedError](err) || isA[*initramfs.ImageError](err) || isA[*initramfs.LimitError](err) || isA[*inspect.FileError](err) ||
 		errors.Is(err, syscall.ENOTDIR) || errors.Is(err, syscall.EISDIR) // --out, --cache-dir, hookbuild.yaml
 }
 
@@ -142,7 +146,7 @@ func (p *program) finish(ctx context.Context, err error) int {
 			fmt.Fprintf(p.Stderr, "hint: %s\n", h)
 		}
 	}
-	if p.wantsJSON() && !isA[*differentError](err) { // whose answer is the document
+	if p.wantsJSON() && !isA[*differentError](err) && !isA[*unfitError](err) { // whose answer is the document
 		p.failureJSON(code, err)
 	}
 	return code

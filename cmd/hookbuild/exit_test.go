@@ -26,6 +26,7 @@ import (
 	"github.com/hookbuild/hookbuild/internal/engine"
 	"github.com/hookbuild/hookbuild/internal/filetree"
 	"github.com/hookbuild/hookbuild/internal/initramfs"
+	"github.com/hookbuild/hookbuild/internal/iso"
 	"github.com/hookbuild/hookbuild/internal/kconfig"
 	"github.com/hookbuild/hookbuild/internal/kernel"
 	"github.com/hookbuild/hookbuild/internal/kernelorg"
@@ -53,6 +54,7 @@ var failures = []struct {
 	{"unreadable lock", &resolve.LockError{What: "line 1"}, exitUsage, ""},
 	{"unknown package", &debian.ResolveError{Package: "x"}, exitUsage, ""},
 	{"out/hook is taken", &artifacts.HookTakenError{Path: "out/hook"}, exitUsage, "move out/hook away"},
+	{"no certificate", &serve.OptionError{Option: "TLSCert", Err: errors.New("no PEM")}, exitUsage, ""},
 	{"port of EKS Anywhere", &serve.PortRefusedError{Port: 80}, exitUsage, "--force-port"},
 	{"conflict of paths", &filetree.ConflictError{}, exitUsage, ""},
 	{"malformed layer", &filetree.TarError{Err: io.ErrUnexpectedEOF}, exitUsage, ""},
@@ -88,6 +90,7 @@ var failures = []struct {
 	{"registry, offline", &registry.OfflineError{}, exitDownload, "without --offline"},
 
 	{"build step", &engine.BuildError{Step: "make", Err: errors.New("exit code 2")}, exitBuild, ""},
+	{"ISO", &iso.FaultError{What: "no magic"}, exitBuild, ""},
 	{"compiler", &kernel.Error{First: []string{"a.c:1: error: no"}, Err: &engine.BuildError{}}, exitBuild, ""},
 	{"symbol in a build", &build.UnmetError{Unmet: unmet("BE2NET")}, exitBuild, "--search WORD"},
 	{"Kconfig itself", &kernel.ConfigError{ExitCode: 1}, exitBuild, ""},

@@ -188,7 +188,7 @@ func (p *program) list(ctx context.Context, s settings, file string) error {
 		}
 		fmt.Fprintln(out, entryLine(e))
 	})
-	if err = errors.Join(err, out.err); err != nil {
+	if err := errors.Join(err, out.err); err != nil {
 		return err
 	}
 	result.Bytes = i.Bytes

@@ -69,7 +69,7 @@ func (p *program) kernelConfig(c *cli.Context) (err error) {
 	if err != nil {
 		return err
 	}
-	w, err := p.workshopOf(c.Context, c, p.configFlavor(c), isCompiled)
+	w, err := p.workshopOf(c.Context, c, p.configFlavor(c), canConfigure(c.StringSlice("fragment")))
 	if err != nil {
 		return err
 	}
@@ -84,12 +84,19 @@ func (p *program) kernelConfig(c *cli.Context) (err error) {
 	return work(c.Context, s)
 }
 
-// isCompiled refuses a flavor that has nothing to configure.
-func isCompiled(f config.Flavor) error {
-	if f.Kernel.Method == config.MethodSource {
+// canConfigure refuses a flavor that has nothing to configure, and fragments for another architecture.
+func canConfigure(fragments []string) func(config.Flavor) error {
+	return func(f config.Flavor) error {
+		if f.Kernel.Method != config.MethodSource {
+			return &usageError{fmt.Sprintf("flavor %s takes a kernel that is compiled already: there is nothing to configure", f.ID)}
+		}
+		for _, file := range fragments {
+			if err := build.CheckFragment(file, f); err != nil {
+				return fmt.Errorf("--fragment: %w", err)
+			}
+		}
 		return nil
 	}
-	return &usageError{fmt.Sprintf("flavor %s takes a kernel that is compiled already: there is nothing to configure", f.ID)}
 }
 
 // configFlavor are the arguments that name the flavor: with --arch and --diff a single one is OTHER.
@@ -317,11 +324,10 @@ func (p *program) configMenu(what kernel.Edits) configWork {
 }
 
 func checkConfig(ctx context.Context, s *configSession) error {
-	answer, err := s.conf.Ask(ctx, s.job.Kernel.Config)
+	unmet, err := s.conf.Check(ctx)
 	if err != nil {
 		return err
 	}
-	unmet := answer.Symbols.Check(s.job.Kernel.Asked)
 	s.report.Close()
 	switch {
 	case len(unmet) > 0:

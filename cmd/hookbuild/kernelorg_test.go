@@ -83,7 +83,7 @@ flavors:
 	if err := json.Unmarshal(text, &spec); err != nil {
 		t.Fatal(err)
 	}
-	if got := spec.Source; got.Version != "6.6.999" || !slices.Equal(got.SHA256, []string{pin.SHA256}) || !slices.Equal(got.Signers, pin.SignedBy) {
+	if got := spec.Source; got.Version != "6.6.999" || !slices.Equal(got.SHA256, []string{pin.SHA256}) {
 		t.Errorf("the kernel's image says that it is made from %+v", got)
 	}
 	m.Asked() // forgets what was asked so far

@@ -4,6 +4,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"slices"
 	"strings"
 
 	"github.com/urfave/cli/v2"
@@ -13,14 +14,14 @@ import (
 
 func (p *program) lockCommand() *cli.Command {
 	return &cli.Command{
-		Name: "lock", Usage: "pin a flavor's packages and kernel in hookbuild.lock",
+		Name: "lock", Usage: "pin a flavor's packages, kernel and images in hookbuild.lock",
 		ArgsUsage: "[FLAVOR]",
 		Description: "Without --update, only what the lock lacks or was asked for otherwise is resolved.\n\n" +
 			"Example:\n" +
 			"  hookbuild lock hook-default-amd64 --update",
-		Flags: append(flavorFlags(), varFlag(), &cli.BoolFlag{
-			Name: "update", Usage: "take the newest packages, and of a series of kernel.org the newest release",
-		}),
+		Flags: slices.Concat(flavorFlags(), compositionFlags(), inputFlags(), []cli.Flag{&cli.BoolFlag{
+			Name: "update", Usage: "take the newest packages, of a series of kernel.org the newest release, and what images' names and a bundle's URL mean now",
+		}}),
 		Action: p.lock,
 	}
 }

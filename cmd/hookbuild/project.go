@@ -13,9 +13,11 @@ import (
 	"path/filepath"
 	"regexp"
 	"runtime/debug"
+	"slices"
 	"strconv"
 	"strings"
 
+	"github.com/docker/go-units"
 	"github.com/google/go-containerregistry/pkg/name"
 	"github.com/urfave/cli/v2"
 
@@ -26,6 +28,7 @@ import (
 	"github.com/hookbuild/hookbuild/internal/debian"
 	"github.com/hookbuild/hookbuild/internal/download"
 	"github.com/hookbuild/hookbuild/internal/engine"
+	"github.com/hookbuild/hookbuild/internal/image"
 	"github.com/hookbuild/hookbuild/internal/kernelorg"
 	"github.com/hookbuild/hookbuild/internal/modules"
 	"github.com/hookbuild/hookbuild/internal/plan"
@@ -88,11 +91,27 @@ func (p *program) settings(c *cli.Context) (settings, error) {
 	if err := level.UnmarshalText([]byte(c.String("log-level"))); err != nil {
 		return s, &usageError{fmt.Sprintf("--log-level %s: want debug, info, warn or error", c.String("log-level"))}
 	}
-	s.log = slog.New(slog.NewTextHandler(p.Stderr, &slog.HandlerOptions{Level: level}))
+	log, err := p.logHandler(c.String("log-format"), level)
+	if err != nil {
+		return s, err
+	}
+	s.log = slog.New(log)
 	if info, err := os.Stat(s.project); err != nil || !info.IsDir() {
 		return s, &usageError{fmt.Sprintf("--project %s: there is no such directory", s.project)}
 	}
 	return s, nil
+}
+
+// logHandler writes a log in the form that --log-format says; verbs without that flag write text.
+func (p *program) logHandler(format string, level slog.Level) (slog.Handler, error) {
+	o := &slog.HandlerOptions{Level: level}
+	switch format {
+	case "", "text":
+		return slog.NewTextHandler(p.Stderr, o), nil
+	case "json":
+		return slog.NewJSONHandler(p.Stderr, o), nil
+	}
+	return nil, &usageError{fmt.Sprintf("--log-format %s: want text or json", format)}
 }
 
 // config reads hookbuild.yaml where there is one.
@@ -301,13 +320,15 @@ func (p *program) builder(c *cli.Context, w *workshop, e *engine.Engine) (*build
 	if err != nil {
 		return nil, err
 	}
+	images := &registry.Client{
+		Keychain: registry.DockerKeychain(p.dockerConfig()), Hosts: hosts, Offline: s.offline, UserAgent: "hookbuild/" + release,
+	}
 	return &build.Builder{
-		Engine: e, Cache: cache, Store: store, Compressor: compressor(), Report: report, Now: p.Now, Kernels: w.kernels,
-		Packages: &build.Packages{Client: client, Mirror: mirror, Apt: os.DirFS(p.AptDir), KernelOrg: kernelOrg},
+		Engine: e, Cache: cache, Store: store, ModuleVersion: moduleVersion, Report: report, Now: p.Now, Kernels: w.kernels,
+		Packages: &build.Packages{Client: client, Mirror: mirror, Apt: os.DirFS(p.AptDir), KernelOrg: kernelOrg,
+			Images: image.Finder{Engine: e, Registry: images, Cache: cache, Dir: s.project}},
 		Download: fetch,
-		Registry: &registry.Client{
-			Keychain: registry.DockerKeychain(p.dockerConfig()), Hosts: hosts, Offline: s.offline, UserAgent: "hookbuild/" + release,
-		},
+		Registry: images,
 	}, nil
 }
 
@@ -333,7 +354,7 @@ func (p *program) kernelOrg(c *cli.Context, cfg *config.Config, f config.Flavor,
 func (p *program) registryHosts(cfg *config.Config) (map[string]registry.Host, error) {
 	hosts := map[string]registry.Host{}
 	for name, r := range cfg.Registries {
-		h := registry.Host{PlainHTTP: r.PlainHTTP}
+		h := registry.Host{PlainHTTP: r.PlainHTTP, Mirror: r.Mirror}
 		if r.CA != "" {
 			var err error
 			if h.CA, err = os.ReadFile(r.CA); err != nil {
@@ -401,15 +422,49 @@ func (p *program) request(c *cli.Context, s settings, cfg *config.Config, f conf
 	if err != nil {
 		return build.Request{}, err
 	}
+	if f.Initramfs, err = initramfsOf(c, f.Initramfs); err != nil {
+		return build.Request{}, err
+	}
+	if f.Userland, err = userlandOf(c, f.Userland); err != nil {
+		return build.Request{}, err
+	}
+	if c.IsSet("iso") {
+		f.Outputs.ISO = c.Bool("iso")
+	}
+	home, err := os.UserHomeDir()
+	if err != nil {
+		home = "" // nobody need use ~
+	}
 	project := os.DirFS(s.project)
 	return build.Request{
-		Flavor: f, HostArch: hostArch, Suite: cfg.Debian.Suite, Epoch: epoch, Vars: vars,
+		Flavor: f, HostArch: hostArch, Suite: cfg.Debian.Suite, Epoch: epoch, Vars: vars, Home: home,
+		Base: c.String("base"), Single: c.Bool("single-segment"), AllowLostCapabilities: c.Bool("allow-lost-capabilities"),
 		LockFile: filepath.Join(s.project, resolve.LockName),
 		LinuxKit: c.StringSlice("file"), Command: commandFor(c, f), Version: release, Project: project,
 		Configs:   build.Overlay{Upper: sub(project, "kernel/configs"), Lower: configs.Files},
 		Userland:  build.Overlay{Upper: sub(project, "userland"), Lower: userland.Files},
 		BootSeeds: boot.Packages(f.Arch), Packages: userland.Packages,
 	}, nil
+}
+
+// initramfsOf is what flags and flavor say, flags first. A level is one of its compression's.
+func initramfsOf(c *cli.Context, i config.Initramfs) (config.Initramfs, error) {
+	if v := c.String("compression"); v != "" {
+		if !slices.Contains(config.Compressions(), v) {
+			return i, &usageError{fmt.Sprintf("--compression %s: want %s", v, strings.Join(config.Compressions(), ", "))}
+		}
+		if v != i.Compression {
+			i.Compression, i.Level = v, 0
+		}
+	}
+	if v := c.String("max-ram"); v != "" {
+		n, err := units.RAMInBytes(v)
+		if err != nil || n <= 0 {
+			return i, &usageError{fmt.Sprintf("--max-ram %s: want a size like 512M or 2G", v)}
+		}
+		i.MaxRAM = n
+	}
+	return i, nil
 }
 
 // checkPatterns refuses what would be found wrong only after the kernel has been compiled.
@@ -443,6 +498,16 @@ func (p *program) sourceDateEpoch() (int64, error) {
 	return n, nil
 }
 
+// userlandOf is what flags say in place of hookbuild.yaml. Paths of flags are relative to the working directory.
+func userlandOf(c *cli.Context, u config.Userland) (config.Userland, error) {
+	u.EKSABundle = cmp.Or(c.String("eksa-bundle"), u.EKSABundle)
+	u.AgentImage = cmp.Or(c.String("agent-image"), u.AgentImage)
+	if scheme, _, ok := strings.Cut(u.EKSABundle, "://"); ok && !config.IsURL(u.EKSABundle) {
+		return u, &usageError{fmt.Sprintf("--eksa-bundle: cannot fetch from %s://: want http://, https:// or a path", scheme)}
+	}
+	return u, nil
+}
+
 // varsOf merges the variables of hookbuild.yaml and of --var, which goes before.
 func varsOf(c *cli.Context, cfg *config.Config) (map[string]string, error) {
 	vars := map[string]string{}
@@ -465,6 +530,9 @@ func varsOf(c *cli.Context, cfg *config.Config) (map[string]string, error) {
 // commandFor is the command that builds the same again, given the same project.
 func commandFor(c *cli.Context, f config.Flavor) string {
 	words := []string{"hookbuild", "linuxkit", f.ID}
+	if base := c.String("base"); base != "" {
+		words = append(words, "--base", filepath.Base(base))
+	}
 	for _, file := range c.StringSlice("file") {
 		words = append(words, "-f", filepath.Base(file))
 	}
@@ -473,6 +541,26 @@ func commandFor(c *cli.Context, f config.Flavor) string {
 	}
 	if len(words) == 3 {
 		words[1] = "all"
+	}
+	if v := c.String("compression"); v != "" {
+		words = append(words, "--compression", v)
+	}
+	if v := c.String("eksa-bundle"); v != "" {
+		if !config.IsURL(v) {
+			v = filepath.Base(v)
+		}
+		words = append(words, "--eksa-bundle", download.Redacted(v))
+	}
+	if v := c.String("agent-image"); v != "" {
+		words = append(words, "--agent-image", v)
+	}
+	if c.Bool("iso") {
+		words = append(words, "--iso")
+	} else if c.IsSet("iso") {
+		words = append(words, "--iso=false")
+	}
+	if c.Bool("single-segment") {
+		words = append(words, "--single-segment")
 	}
 	for i, w := range words {
 		words[i] = quoted(w)
@@ -491,16 +579,16 @@ func quoted(word string) string {
 	return "'" + strings.ReplaceAll(word, "'", `'\''`) + "'"
 }
 
-// compressor says what makes an initramfs small: another version of it may give other bytes.
-func compressor() artifacts.Compressor {
-	const module = "github.com/klauspost/pgzip"
-	z := artifacts.Compressor{Name: "gzip", Module: module}
-	if info, ok := debug.ReadBuildInfo(); ok {
-		for _, m := range info.Deps {
-			if m.Path == module {
-				z.Version = m.Version
-			}
+// moduleVersion is the version of a Go module in this program.
+func moduleVersion(path string) string {
+	info, ok := debug.ReadBuildInfo()
+	if !ok {
+		return ""
+	}
+	for _, m := range info.Deps {
+		if m.Path == path {
+			return m.Version
 		}
 	}
-	return z
+	return ""
 }

@@ -32,6 +32,10 @@ func TestCommandFor(t *testing.T) {
 		{"directories do not count", []string{"linuxkit", "-f", "/home/me/a.yaml", "-f", "b.yaml"}, "hookbuild linuxkit mine -f a.yaml -f b.yaml"},
 		{"variables", []string{"all", "--var", "A=1", "--var", "B="}, "hookbuild linuxkit mine --var A=1 --var B="},
 		{"what a shell would take apart", []string{"all", "--var", "A=it's $HOME"}, `hookbuild linuxkit mine --var 'A=it'\''s $HOME'`},
+		{"what decides about the initramfs", []string{"linuxkit", "--base", "/srv/base.img", "--compression", "zstd", "--single-segment"},
+			"hookbuild linuxkit mine --base base.img --compression zstd --single-segment"},
+		{"of all, too", []string{"all", "--compression", "zstd"}, "hookbuild all mine --compression zstd"},
+		{"what is only accepted does not count", []string{"all", "--max-ram", "2G", "--allow-lost-capabilities"}, "hookbuild all mine"},
 		{"places and looks do not count", []string{"all", "--out", "o", "--json", "--offline", "--progress", "json"}, "hookbuild all mine"},
 	} {
 		t.Run(tc.name, func(t *testing.T) {
@@ -39,6 +43,28 @@ func TestCommandFor(t *testing.T) {
 				t.Errorf("got  %s\nwant %s", got, tc.want)
 			}
 		})
+	}
+}
+
+func TestInitramfsOf(t *testing.T) {
+	own := config.Initramfs{Compression: "gzip", Level: 9, MaxRAM: 1 << 30}
+	for _, tc := range []struct {
+		args []string
+		want config.Initramfs
+		err  string
+	}{
+		{nil, own, ""},
+		{[]string{"--compression", "gzip"}, own, ""},
+		{[]string{"--compression", "zstd"}, config.Initramfs{Compression: "zstd", MaxRAM: 1 << 30}, ""},
+		{[]string{"--max-ram", "512MiB"}, config.Initramfs{Compression: "gzip", Level: 9, MaxRAM: 512 << 20}, ""},
+		{[]string{"--compression", "xz"}, own, "--compression xz: want auto, gzip, zstd"},
+		{[]string{"--max-ram", "0"}, own, "--max-ram 0: want a size like 512M or 2G"},
+		{[]string{"--max-ram", "much"}, own, "--max-ram much: want a size"},
+	} {
+		got, err := initramfsOf(parse(t, append([]string{"all"}, tc.args...)...), own)
+		if tc.err != "" && (!isA[*usageError](err) || !strings.Contains(err.Error(), tc.err)) || tc.err == "" && (err != nil || got != tc.want) {
+			t.Errorf("%q: got %+v, %v", tc.args, got, err)
+		}
 	}
 }
 
@@ -179,6 +205,10 @@ func results(t *testing.T, asJSON bool) (*program, *workshop, artifacts.Generati
 	return p, w, gen, &stdout
 }
 
+func weighed() *artifacts.Report {
+	return &artifacts.Report{Memory: artifacts.Memory{Needed: 512 << 20}}
+}
+
 func TestShowBuilt(t *testing.T) {
 	for _, tc := range []struct {
 		name   string
@@ -190,11 +220,11 @@ func TestShowBuilt(t *testing.T) {
 	} {
 		t.Run(tc.name, func(t *testing.T) {
 			p, w, gen, stdout := results(t, false)
-			if err := p.showBuilt(w, build.Result{Generation: gen, Reused: tc.reused}); err != nil {
+			if err := p.showBuilt(w, build.Result{Generation: gen, Report: weighed(), ReportFile: "out/report.txt", Reused: tc.reused}); err != nil {
 				t.Fatal(err)
 			}
 			got := stdout.String()
-			for _, want := range []string{tc.want, filepath.Join(w.builder.Store.HookPath(), "vmlinuz-x86_64"), "plan " + gen.ID(), "hookbuild boot mine"} {
+			for _, want := range []string{tc.want, filepath.Join(w.builder.Store.HookPath(), "vmlinuz-x86_64"), "plan " + gen.ID(), "hookbuild boot mine", "needs 512 MiB of memory to unpack it; out/report.txt"} {
 				if !strings.Contains(got, want) {
 					t.Errorf("%q is not in:\n%s", want, got)
 				}
@@ -205,7 +235,7 @@ func TestShowBuilt(t *testing.T) {
 
 func TestShowBuiltAsJSON(t *testing.T) {
 	p, w, gen, stdout := results(t, true)
-	if err := p.showBuilt(w, build.Result{Generation: gen, Reused: true, Warnings: []string{"beware"}}); err != nil {
+	if err := p.showBuilt(w, build.Result{Generation: gen, Report: weighed(), Reused: true, Warnings: []string{"beware"}}); err != nil {
 		t.Fatal(err)
 	}
 	var got built
@@ -214,7 +244,7 @@ func TestShowBuiltAsJSON(t *testing.T) {
 	}
 	want := built{
 		PlanID: gen.ID(), Flavor: "mine", Kernel: "6.12.0-test", Reused: true,
-		Dir: w.builder.Store.HookPath(), Files: gen.Manifest.Files, Warnings: []string{"beware"},
+		Dir: w.builder.Store.HookPath(), Files: gen.Manifest.Files, Memory: weighed().Memory, Warnings: []string{"beware"},
 	}
 	if diff := cmp.Diff(want, got); diff != "" || len(got.Files) == 0 {
 		t.Errorf("-want +got:\n%s", diff)

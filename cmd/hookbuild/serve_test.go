@@ -16,7 +16,6 @@ import (
 	"github.com/rogpeppe/go-internal/testscript"
 
 	"github.com/hookbuild/hookbuild/internal/artifacts"
-	"github.com/hookbuild/hookbuild/internal/filetree"
 	"github.com/hookbuild/hookbuild/internal/plan"
 )
 
@@ -46,13 +45,33 @@ func (s *scene) command(ts *testscript.TestScript, args ...string) *exec.Cmd {
 // content is what the files of a published set hold.
 func content(name string) string { return "this is " + name + "\n" }
 
-// publish FLAVOR puts a set with small files into the directory out.
+// publish FLAVOR [NAME]... puts a set with small files, and these besides, into the directory out.
 func publish(ts *testscript.TestScript, neg bool, args []string) {
-	usage(ts, !neg && len(args) == 1, "publish FLAVOR")
-	ts.Check(publishSet(context.Background(), ts.MkAbs("out"), args[0]))
+	usage(ts, !neg && len(args) >= 1, "publish FLAVOR [NAME]...")
+	ts.Check(publishSet(context.Background(), ts.MkAbs("out"), args[0], args[1:]...))
 }
 
-func publishSet(ctx context.Context, dir, flavor string) (err error) {
+// generation sets $GENERATION to the plan id of a flavor that was published.
+func generation(ts *testscript.TestScript, neg bool, args []string) {
+	usage(ts, !neg && len(args) == 1, "generation FLAVOR")
+	store, err := artifacts.Open(ts.MkAbs("out"))
+	ts.Check(err)
+	gen, err := store.Newest(args[0], plan.X8664)
+	ts.Check(err)
+	ts.Setenv("GENERATION", gen.ID())
+}
+
+// spoil changes a byte of a file.
+func spoil(ts *testscript.TestScript, neg bool, args []string) {
+	usage(ts, !neg && len(args) == 1, "spoil FILE")
+	file := ts.MkAbs(args[0])
+	data, err := os.ReadFile(file)
+	ts.Check(err)
+	data[0] ^= 1
+	ts.Check(os.WriteFile(file, data, 0o644))
+}
+
+func publishSet(ctx context.Context, dir, flavor string, more ...string) (err error) {
 	store, err := artifacts.Open(dir)
 	if err != nil {
 		return err
@@ -68,15 +87,12 @@ func publishSet(ctx context.Context, dir, flavor string) (err error) {
 		return err
 	}
 	defer staging.Abort()
-	for _, name := range []string{artifacts.KernelName(plan.X8664), artifacts.InitramfsName(plan.X8664)} {
+	for _, name := range append([]string{artifacts.KernelName(plan.X8664), artifacts.InitramfsName(plan.X8664)}, more...) {
 		if err := stageFile(staging, name); err != nil {
 			return err
 		}
 	}
-	report, err := artifacts.NewReport(ctx, filetree.New(), 1)
-	if err != nil {
-		return err
-	}
+	report := artifacts.NewReport(artifacts.Archive{Compressed: 1})
 	if err := staging.WriteReport(report); err != nil {
 		return err
 	}
@@ -109,7 +125,7 @@ func listen(ts *testscript.TestScript, neg bool, args []string) {
 // announced is where the server says that it is.
 var announced = regexp.MustCompile(`http://[0-9.:]+`)
 
-// startServe is the command serve ARGUMENT...: it starts hookbuild serve and returns once that is ready.
+// startServe is the command serve ARGUMENT...: it starts hookbuild serve and returns once that is ready, at $SERVER.
 func startServe(ts *testscript.TestScript, neg bool, args []string) {
 	usage(ts, !neg, "serve ARGUMENT...")
 	s := sceneOf(ts)
@@ -132,6 +148,7 @@ func startServe(ts *testscript.TestScript, neg bool, args []string) {
 		srv.url = announced.FindString(line)
 	}
 	s.server = srv
+	ts.Setenv("SERVER", srv.url)
 }
 
 // get METHOD PATH [NAME:VALUE]... asks the server, with header fields, and prints the answer.

@@ -70,7 +70,7 @@ func TestKill(t *testing.T) {
 	random := rand.New(rand.NewPCG(1, 2))
 	duringStage, duringSet := 0, 0
 	for i := range kills {
-		told := runAndKill(t, s.Dir(), time.Duration(random.IntN(40_000))*time.Microsecond)
+		told := runAndKill(t, "publish", s.Dir(), time.Duration(random.IntN(40_000))*time.Microsecond)
 		recipes, err := verifySet(s.HookPath())
 		if err != nil {
 			t.Fatalf("kill %d: %v", i, err)
@@ -108,13 +108,101 @@ func TestKill(t *testing.T) {
 	}
 }
 
+// promoteForEver makes one of three generations after the other current, goes back, and prunes, until it is killed.
+func promoteForEver(dir string) error {
+	s, err := Open(dir)
+	if err != nil {
+		return err
+	}
+	if _, err := s.Lock(context.Background(), nil); err != nil {
+		return err
+	}
+	fmt.Println("begin")
+	for n := 1; ; n++ {
+		for _, recipe := range []string{"1", "2", "3"} {
+			p := testPlan(plan.X8664, "f", recipe)
+			gen, err := s.Generation(p.ID())
+			if errors.Is(err, ErrNotFound) {
+				gen, err = generate(s, p, 50_000)
+			}
+			if err != nil {
+				return err
+			}
+			if _, err := s.Publish(gen); err != nil {
+				return err
+			}
+		}
+		gen, err := s.Previous(plan.X8664)
+		if err != nil {
+			return err
+		}
+		if _, err := s.Publish(gen); err != nil {
+			return err
+		}
+		if _, err := s.Prune(1+n%3, false); err != nil {
+			return err
+		}
+		fmt.Println(n)
+	}
+}
+
+// TestKillPromote is TestKill of what moves between generations that are there.
+func TestKillPromote(t *testing.T) {
+	const kills = 80
+	s, err := Open(filepath.Join(t.TempDir(), "out"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	unlock, err := s.TryLock()
+	if err != nil {
+		t.Fatal(err)
+	}
+	mustPublish(t, s, mustGenerate(t, s, plan.X8664, "f", "1"))
+	if err := unlock(); err != nil {
+		t.Fatal(err)
+	}
+	random := rand.New(rand.NewPCG(3, 4))
+	for i := range kills {
+		runAndKill(t, "promote", s.Dir(), time.Duration(random.IntN(40_000))*time.Microsecond)
+		if _, err := verifySet(s.HookPath()); err != nil {
+			t.Fatalf("kill %d: %v", i, err)
+		}
+		if err := s.VerifyCurrent(t.Context(), nil); err != nil {
+			t.Fatalf("kill %d: %v", i, err)
+		}
+		all, err := s.Generations()
+		if err != nil {
+			t.Fatalf("kill %d: %v", i, err)
+		}
+		current := 0
+		for _, l := range all {
+			if l.Damaged != nil || l.Held {
+				t.Errorf("kill %d: left %+v", i, l)
+			}
+			if l.Current {
+				current++
+			}
+			if err := s.VerifyGeneration(t.Context(), l.ID(), nil); err != nil {
+				t.Errorf("kill %d: %v", i, err)
+			}
+		}
+		if current != 1 {
+			t.Errorf("kill %d: of %d generations %d are current, want 1", i, len(all), current)
+		}
+	}
+	lock(t, s)
+	if left := leftovers(t, s.Dir()); len(left) > 0 {
+		t.Errorf("the next writer left %q", left)
+	}
+}
+
 // runAndKill lets a publisher work on dir for the given time after it has begun, kills it, and returns the
 // last recipe that it said was published.
-func runAndKill(t *testing.T, dir string, life time.Duration) (told int) {
+func runAndKill(t *testing.T, name, dir string, life time.Duration) (told int) {
 	t.Helper()
 	ctx, cancel := context.WithCancel(t.Context())
 	defer cancel()
-	cmd := helper(ctx, "publish", dir)
+	cmd := helper(ctx, name, dir)
 	cmd.Stderr = os.Stderr
 	out, err := cmd.StdoutPipe()
 	if err != nil {

@@ -34,11 +34,31 @@ func newDigester() *digester {
 	return &digester{sha256: sha256.New(), sha512: sha512.New()}
 }
 
+// worthSharing is how many bytes take longer to hash than it takes to have a second processor help.
+const worthSharing = 16 << 10
+
 func (d *digester) Write(p []byte) (int, error) {
-	d.sha256.Write(p)
-	d.sha512.Write(p)
-	d.size += int64(len(p))
+	d.start(p)()
 	return len(p), nil
+}
+
+// start hashes p, in part beside the caller, who calls finish before p changes.
+func (d *digester) start(p []byte) (finish func()) {
+	d.size += int64(len(p))
+	if len(p) < worthSharing {
+		d.sha256.Write(p)
+		d.sha512.Write(p)
+		return func() {}
+	}
+	done := make(chan struct{})
+	go func() {
+		defer close(done)
+		d.sha512.Write(p)
+	}()
+	return func() {
+		d.sha256.Write(p)
+		<-done
+	}
 }
 
 func (d *digester) file(name string) File {

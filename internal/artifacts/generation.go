@@ -25,6 +25,15 @@ func (g *Generation) ID() string { return g.Manifest.PlanID }
 // Path returns where the file with the given name is, for one of Manifest.Files.
 func (g *Generation) Path(name string) string { return filepath.Join(g.Dir, name) }
 
+// Report reads the generation's report.
+func (g *Generation) Report() (*Report, error) {
+	var r Report
+	if err := readJSON(g.Path(ReportName), &r); err != nil {
+		return nil, err
+	}
+	return &r, nil
+}
+
 func (s *Store) generationDir(id string) string {
 	return filepath.Join(s.dir, generationsDir, id)
 }

@@ -14,7 +14,6 @@ import (
 	"strings"
 	"testing"
 
-	"github.com/hookbuild/hookbuild/internal/filetree"
 	"github.com/hookbuild/hookbuild/internal/plan"
 )
 
@@ -28,6 +27,7 @@ func TestMain(m *testing.M) {
 	}
 	if err := map[string]func(dir string) error{
 		"publish":  publishForEver,
+		"promote":  promoteForEver,
 		"full":     fillSmallDisk,
 		"readonly": lockReadOnly,
 	}[name](os.Args[1]); err != nil {
@@ -71,10 +71,7 @@ func generate(s *Store, p plan.Plan, size int) (Generation, error) {
 			return Generation{}, err
 		}
 	}
-	report, err := NewReport(context.Background(), filetree.New(), int64(size))
-	if err != nil {
-		return Generation{}, err
-	}
+	report := NewReport(Archive{Compressed: int64(size)})
 	if err := staging.WriteReport(report); err != nil {
 		return Generation{}, err
 	}

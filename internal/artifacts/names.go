@@ -29,6 +29,9 @@ func DTBsName(a plan.Arch) string {
 	return ""
 }
 
+// ISOName is the published name of the ISO, which is upstream's.
+func ISOName(a plan.Arch) string { return "hook-" + string(a) + "-efi-initrd.iso" }
+
 // TarballName is the published name of the archive with kernel and initramfs that Tinkerbell's Helm
 // download job expects, empty where none is published.
 func TarballName(a plan.Arch) string {

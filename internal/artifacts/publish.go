@@ -43,6 +43,7 @@ func (s *Store) publish(gen Generation) (Set, error) {
 	if old, ok := parts[arch]; ok && len(dropped) == 0 && old.isOf(gen) {
 		return s.Current()
 	}
+	current := parts[arch].manifest.PlanID
 	if parts[arch], err = gen.part(); err != nil {
 		return Set{}, err
 	}
@@ -51,6 +52,9 @@ func (s *Store) publish(gen Generation) (Set, error) {
 		return Set{}, err
 	}
 	set.Dropped = slices.DeleteFunc(dropped, func(a plan.Arch) bool { return a == arch })
+	if err := s.record(arch, current, gen.ID()); err != nil {
+		return Set{}, err
+	}
 	if err := s.point(set.Number); err != nil {
 		return Set{}, err
 	}

@@ -2,10 +2,8 @@ package artifacts
 
 import (
 	"cmp"
-	"context"
 	"crypto/sha256"
-	"fmt"
-	"io"
+	"regexp"
 	"slices"
 	"strings"
 
@@ -13,24 +11,54 @@ import (
 )
 
 // ReportSchema is the version of the report's JSON form.
-const ReportSchema = 1
+const ReportSchema = 2
 
 // listed is how many files and duplicates a report names: enough to see where the bytes go.
 const listed = 50
 
 // Report says where the bytes of an initramfs go. Sizes are in bytes; a file with several hard links counts
-// once, at its first path.
+// once, at its first path. What the caller of NewReport fills in says so.
 type Report struct {
 	Schema      int          `json:"schema"`
 	Bytes       int64        `json:"bytes"`   // of all file contents, unpacked
 	Entries     int          `json:"entries"` // paths, directories included
 	Memory      Memory       `json:"memory"`
+	Archive     Archive      `json:"archive"`
 	Containers  []Size       `json:"containers"`  // by section/name, the largest first
 	Directories []Size       `json:"directories"` // by top-level directory, "." for files of the root itself
+	Types       []Size       `json:"types"`       // by what the files are
 	Files       []Size       `json:"files"`       // the largest files
 	Duplicates  []Duplicate  `json:"duplicates"`  // those that waste most
 	Wasted      int64        `json:"wasted"`      // by all duplicates, also those that are not listed
-	Kernel      KernelReport `json:"kernel"`      // filled in by the caller of NewReport
+	Kernel      KernelReport `json:"kernel"`      // filled in by the caller
+
+	// LostCapabilities are files whose capabilities(7) the initramfs cannot hold; filled in by the caller.
+	LostCapabilities []LostCapabilities `json:"lost_capabilities"`
+}
+
+// Archive says how the initramfs was written.
+type Archive struct {
+	Compression string    `json:"compression"` // gzip or zstd
+	Level       int       `json:"level"`
+	Bytes       int64     `json:"bytes"` // of the cpio archives, before they were compressed
+	Compressed  int64     `json:"compressed"`
+	Linked      int64     `json:"linked"`   // bytes of files that became hard links of equal ones
+	Segments    []Segment `json:"segments"` // in the order of the file
+}
+
+// Segment is one of the archives that the initramfs is made of.
+type Segment struct {
+	Name       string           `json:"name"` // such as "kernel", "image NAME of services/ntp"
+	Entries    int              `json:"entries"`
+	Bytes      int64            `json:"bytes"` // of the cpio archive
+	Compressed int64            `json:"compressed"`
+	Content    []filetree.Entry `json:"-"` // what it holds; all segments together are the tree
+}
+
+// LostCapabilities is a file whose capabilities the initramfs cannot hold.
+type LostCapabilities struct {
+	Path     string   `json:"path"`
+	NeededBy []string `json:"needed_by"` // containers that do not run as root, so that it fails there
 }
 
 // KernelReport says what the initramfs took of the kernel's modules, and which firmware they load.
@@ -68,7 +96,7 @@ type MissingFirmware struct {
 //	Needed = max(Compressed + Unpacked, 2 × Unpacked)
 //
 // Unpacked rounds each content up to pages of 4096 bytes and adds 1024 bytes for each entry, about what its
-// inode and its name take in the kernel.
+// inode and its name take in the kernel. Equal files that the archive holds once count once.
 type Memory struct {
 	Compressed int64 `json:"compressed"`
 	Unpacked   int64 `json:"unpacked"`
@@ -82,11 +110,12 @@ type Size struct {
 	Entries int    `json:"entries"` // 1 for a file
 }
 
-// Duplicate is one content that stands in several files that are not links of each other.
+// Duplicate is one content that stands in several files that are no links of each other in the archive either:
+// in different segments, or with different modes or owners.
 type Duplicate struct {
 	Bytes  int64    `json:"bytes"`  // of the content
 	Wasted int64    `json:"wasted"` // of all copies but one
-	Paths  []string `json:"paths"`  // sorted as in the tree
+	Paths  []string `json:"paths"`  // one of each copy, in the order of the archive
 }
 
 const (
@@ -94,45 +123,86 @@ const (
 	entrySize = 1024
 )
 
-// NewReport measures the tree of an initramfs that is compressed bytes long. Files of equal size are read to
-// find duplicates; an error is one of reading, or ctx's.
-func NewReport(ctx context.Context, t *filetree.Tree, compressed int64) (*Report, error) {
-	entries := t.Entries()
-	r := &Report{Schema: ReportSchema, Entries: len(entries), Memory: Memory{Compressed: compressed}}
-	containers, directories := map[string]Size{}, map[string]Size{}
-	first := firstLinks(entries)
+// NewReport measures an initramfs by what its segments hold.
+func NewReport(a Archive) *Report {
+	r := &Report{Schema: ReportSchema, Memory: Memory{Compressed: a.Compressed}, Archive: a, LostCapabilities: []LostCapabilities{}}
+	containers, directories, types := map[string]Size{}, map[string]Size{}, map[string]Size{}
 	files := []Size{}
-	for i, e := range entries {
-		var size int64
-		if first[e.Inode] == i {
-			size = e.Data.Size()
-		}
-		r.Bytes += size
-		r.Memory.Unpacked += entrySize + (size+pageSize-1)/pageSize*pageSize
-		add(containers, container(e.Path), size)
-		add(directories, topDirectory(e), size)
-		if size > 0 {
-			files = append(files, Size{Name: e.Path, Bytes: size, Entries: 1})
+	copies := map[content][]string{}
+	for _, s := range a.Segments {
+		first, kept := map[*filetree.Inode]bool{}, map[identity]bool{}
+		for _, e := range s.Content {
+			size := int64(0) // of what an earlier path does not have
+			if !first[e.Inode] {
+				size = e.Data.Size()
+			}
+			first[e.Inode] = true
+			stored := size // of what the archive does not have as another file
+			if size > 0 {
+				files = append(files, Size{Name: e.Path, Bytes: size, Entries: 1})
+				id := identify(e.Inode)
+				if kept[id] {
+					stored = 0
+				} else {
+					kept[id] = true
+					copies[id.content] = append(copies[id.content], e.Path)
+				}
+			}
+			r.Entries++
+			r.Bytes += size
+			r.Memory.Unpacked += entrySize + (stored+pageSize-1)/pageSize*pageSize
+			add(containers, container(e.Path), size)
+			add(directories, topDirectory(e), size)
+			add(types, typeOf(e), size)
 		}
 	}
-	r.Memory.Needed = r.Memory.Unpacked + max(compressed, r.Memory.Unpacked)
-	r.Containers, r.Directories = largest(containers), largest(directories)
+	r.Memory.Needed = r.Memory.Unpacked + max(a.Compressed, r.Memory.Unpacked)
+	r.Containers, r.Directories, r.Types = largest(containers), largest(directories), largest(types)
 	sortSizes(files)
 	r.Files = files[:min(len(files), listed)]
-	return r, r.findDuplicates(ctx, entries, first)
+	r.listDuplicates(copies)
+	return r
 }
 
-// firstLinks gives for each file the index of its first path. Only a Regular has content, but an Inode's
-// other kinds are listed alike: their Data is empty.
-func firstLinks(entries []filetree.Entry) map[*filetree.Inode]int {
-	first := make(map[*filetree.Inode]int, len(entries))
-	for i, e := range entries {
-		if _, ok := first[e.Inode]; !ok {
-			first[e.Inode] = i
-		}
-	}
-	return first
+// content identifies equal contents.
+type content struct {
+	size int64
+	sum  [sha256.Size]byte
 }
+
+// identity is what files of one segment have in common when the archive holds them once.
+type identity struct {
+	content
+	perm, uid, gid uint32
+}
+
+func identify(n *filetree.Inode) identity {
+	return identity{content{n.Data.Size(), n.Data.SHA256()}, n.Perm, n.UID, n.GID}
+}
+
+// typeOf says what an entry is, as far as its name and mode tell.
+func typeOf(e filetree.Entry) string {
+	const anyExec = 0o111
+	switch {
+	case e.Kind != filetree.Regular:
+		return e.Kind.String()
+	case moduleName.MatchString(e.Path):
+		return "kernel module"
+	case firmwareName.MatchString(e.Path):
+		return "firmware"
+	case libraryName.MatchString(e.Path):
+		return "shared library"
+	case e.Perm&anyExec != 0:
+		return "program"
+	}
+	return "other file"
+}
+
+var (
+	moduleName   = regexp.MustCompile(`(^|/)lib/modules/.*\.ko(\.xz|\.zst|\.gz)?$`)
+	firmwareName = regexp.MustCompile(`(^|/)lib/firmware/`)
+	libraryName  = regexp.MustCompile(`\.so(\.[0-9.]+)?$`)
+)
 
 // container returns section/name of what stands in containers/section/name, else "".
 func container(p string) string {
@@ -175,40 +245,6 @@ func sortSizes(s []Size) {
 	})
 }
 
-// content identifies equal contents.
-type content struct {
-	size int64
-	sum  [sha256.Size]byte
-}
-
-// findDuplicates fills Duplicates and Wasted. Only files that share their size are read.
-func (r *Report) findDuplicates(ctx context.Context, entries []filetree.Entry, first map[*filetree.Inode]int) error {
-	bySize := map[int64]int{}
-	for i, e := range entries {
-		if first[e.Inode] == i {
-			bySize[e.Data.Size()]++
-		}
-	}
-	copies := map[content][]string{}
-	for i, e := range entries {
-		size := e.Data.Size()
-		if first[e.Inode] != i || size == 0 || bySize[size] < 2 {
-			continue
-		}
-		if err := ctx.Err(); err != nil {
-			return err
-		}
-		sum, err := hashBlob(e.Data)
-		if err != nil {
-			return fmt.Errorf("report: %s: %w", e.Path, err)
-		}
-		key := content{size: size, sum: sum}
-		copies[key] = append(copies[key], e.Path)
-	}
-	r.listDuplicates(copies)
-	return nil
-}
-
 func (r *Report) listDuplicates(copies map[content][]string) {
 	r.Duplicates = []Duplicate{}
 	for c, paths := range copies {
@@ -223,15 +259,4 @@ func (r *Report) listDuplicates(copies map[content][]string) {
 		return cmp.Or(cmp.Compare(b.Wasted, a.Wasted), strings.Compare(a.Paths[0], b.Paths[0]))
 	})
 	r.Duplicates = r.Duplicates[:min(len(r.Duplicates), listed)]
-}
-
-func hashBlob(b filetree.Blob) ([sha256.Size]byte, error) {
-	f, err := b.Open()
-	if err != nil {
-		return [sha256.Size]byte{}, err
-	}
-	defer f.Close()
-	h := sha256.New()
-	_, err = io.Copy(h, f)
-	return [sha256.Size]byte(h.Sum(nil)), err
 }

@@ -1,14 +1,9 @@
 package artifacts
 
 import (
-	"bytes"
-	"context"
-	"crypto/sha256"
 	"encoding/json"
 	"errors"
 	"fmt"
-	"os"
-	"path/filepath"
 	"strings"
 	"testing"
 
@@ -38,55 +33,112 @@ func tree(t *testing.T, files ...string) *filetree.Tree {
 	return tr
 }
 
+// archive has a segment for each tree; a root that is in an earlier one is left out.
+func archive(compressed int64, trees ...*filetree.Tree) Archive {
+	a := Archive{Compression: "zstd", Level: 2, Bytes: 2 * compressed, Compressed: compressed, Linked: 1 << 20}
+	for i, t := range trees {
+		s := Segment{Name: fmt.Sprintf("segment %d", i), Content: t.Entries()}
+		if i > 0 {
+			s.Content = s.Content[1:]
+		}
+		s.Entries = len(s.Content)
+		a.Segments = append(a.Segments, s)
+	}
+	return a
+}
+
 func TestReport(t *testing.T) {
-	got, err := NewReport(t.Context(), tree(t,
+	main := tree(t,
 		"init=1234567",
 		"bin=>usr/bin",
 		"usr/bin/busybox="+strings.Repeat("b", 5000),
 		"usr/bin/sh->usr/bin/busybox",
 		"etc/a=same", "etc/b=same", "etc/c=diff", "etc/empty=", "etc/empty2=",
+		"lib/modules/6.12/a.ko.xz=mod", "lib/firmware/f=firmw", "lib/libc.so.6=so",
+	)
+	if err := main.Add("etc/private", &filetree.Inode{Perm: 0o600, Data: filetree.Bytes([]byte("same"))}, "test"); err != nil {
+		t.Fatal(err)
+	}
+	if err := main.Add("usr/bin/tool", &filetree.Inode{Perm: 0o755, Data: filetree.Bytes([]byte("tool!"))}, "test"); err != nil {
+		t.Fatal(err)
+	}
+	containers := tree(t,
 		"containers/services/ntpd/lower/x=same",
 		"containers/services/ntpd/config.json={}",
 		"containers/onboot/000-udev/config.json={}",
-	), 3000)
-	if err != nil {
-		t.Fatal(err)
-	}
-	const entries = 22
-	unpacked := int64(entries*1024 + 2*4096 + 7*4096)
+	)
+	a := archive(3000, main, containers)
+	const entries = 22 + 9
+	// Pages: init, busybox two, same three times, diff, module, firmware, library, tool, {}.
+	const pages = 1 + 2 + 3 + 1 + 1 + 1 + 1 + 1 + 1
+	unpacked := int64(entries*1024 + pages*4096)
 	want := &Report{
-		Schema:  1,
-		Bytes:   7 + 5000 + 4*4 + 2*2,
+		Schema:  2,
+		Bytes:   7 + 5000 + 4*5 + 3 + 5 + 2 + 5 + 2*2,
 		Entries: entries,
 		Memory:  Memory{Compressed: 3000, Unpacked: unpacked, Needed: 2 * unpacked},
+		Archive: a,
 		Containers: []Size{
 			{Name: "services/ntpd", Bytes: 6, Entries: 4},
 			{Name: "onboot/000-udev", Bytes: 2, Entries: 2},
 		},
 		Directories: []Size{
-			{Name: "usr", Bytes: 5000, Entries: 4},
-			{Name: "etc", Bytes: 12, Entries: 6},
+			{Name: "usr", Bytes: 5005, Entries: 5},
+			{Name: "etc", Bytes: 16, Entries: 7},
+			{Name: "lib", Bytes: 10, Entries: 7},
 			{Name: "containers", Bytes: 8, Entries: 9},
 			{Name: ".", Bytes: 7, Entries: 3},
+		},
+		Types: []Size{
+			{Name: "other file", Bytes: 5031, Entries: 12},
+			{Name: "firmware", Bytes: 5, Entries: 1},
+			{Name: "program", Bytes: 5, Entries: 1},
+			{Name: "kernel module", Bytes: 3, Entries: 1},
+			{Name: "shared library", Bytes: 2, Entries: 1},
+			{Name: "directory", Entries: 14},
+			{Name: "symlink", Entries: 1},
 		},
 		Files: []Size{
 			{Name: "usr/bin/busybox", Bytes: 5000, Entries: 1},
 			{Name: "init", Bytes: 7, Entries: 1},
+			{Name: "lib/firmware/f", Bytes: 5, Entries: 1},
+			{Name: "usr/bin/tool", Bytes: 5, Entries: 1},
 			{Name: "containers/services/ntpd/lower/x", Bytes: 4, Entries: 1},
 			{Name: "etc/a", Bytes: 4, Entries: 1},
 			{Name: "etc/b", Bytes: 4, Entries: 1},
 			{Name: "etc/c", Bytes: 4, Entries: 1},
+			{Name: "etc/private", Bytes: 4, Entries: 1},
+			{Name: "lib/modules/6.12/a.ko.xz", Bytes: 3, Entries: 1},
 			{Name: "containers/onboot/000-udev/config.json", Bytes: 2, Entries: 1},
 			{Name: "containers/services/ntpd/config.json", Bytes: 2, Entries: 1},
+			{Name: "lib/libc.so.6", Bytes: 2, Entries: 1},
 		},
-		Duplicates: []Duplicate{
-			{Bytes: 4, Wasted: 8, Paths: []string{"containers/services/ntpd/lower/x", "etc/a", "etc/b"}},
-			{Bytes: 2, Wasted: 2, Paths: []string{"containers/onboot/000-udev/config.json", "containers/services/ntpd/config.json"}},
-		},
-		Wasted: 10,
+		Duplicates:       []Duplicate{{Bytes: 4, Wasted: 8, Paths: []string{"etc/a", "etc/private", "containers/services/ntpd/lower/x"}}},
+		Wasted:           8,
+		LostCapabilities: []LostCapabilities{},
 	}
-	if diff := cmp.Diff(want, got); diff != "" {
+	if diff := cmp.Diff(want, NewReport(a), cmp.Comparer(func(a, b *filetree.Inode) bool { return a == b })); diff != "" {
 		t.Errorf("(-want +got):\n%s", diff)
+	}
+}
+
+func TestReportText(t *testing.T) {
+	r := NewReport(archive(3<<20, tree(t, "containers/services/ntpd/lower/x="+strings.Repeat("x", 2<<20)), tree(t, "y="+strings.Repeat("x", 2<<20))))
+	r.LostCapabilities = []LostCapabilities{{Path: "bin/ping", NeededBy: []string{"services/ntpd"}}, {Path: "bin/other"}}
+	var text strings.Builder
+	if err := r.WriteText(&text); err != nil {
+		t.Fatal(err)
+	}
+	for _, want := range []string{
+		"initramfs: 3.0 MiB, zstd level 2; unpacked 4.0 MiB in 7 entries\n",
+		"not counted: 8.0 MiB\n",
+		"  segment 1\n", "  services/ntpd\n", "  containers/services/ntpd/lower/x\n", "  other file\n",
+		"hard links save 1.0 MiB\n", "waste 2.0 MiB\n", "  containers/services/ntpd/lower/x, y\n",
+		"capabilities lost: bin/ping (needed by services/ntpd)\n", "capabilities lost: bin/other (nobody there needs them)\n",
+	} {
+		if !strings.Contains(text.String(), want) {
+			t.Errorf("%q is missing in\n%s", want, text.String())
+		}
 	}
 }
 
@@ -109,10 +161,7 @@ func TestKernelReportInJSON(t *testing.T) {
 }
 
 func TestReportMemoryOfIncompressible(t *testing.T) {
-	r, err := NewReport(t.Context(), filetree.New(), 1_000_000)
-	if err != nil {
-		t.Fatal(err)
-	}
+	r := NewReport(archive(1_000_000, filetree.New()))
 	if want := (Memory{Compressed: 1_000_000, Unpacked: 1024, Needed: 1_001_024}); r.Memory != want {
 		t.Errorf("got %+v, want %+v", r.Memory, want)
 	}
@@ -121,53 +170,14 @@ func TestReportMemoryOfIncompressible(t *testing.T) {
 func TestReportIsBounded(t *testing.T) {
 	var files []string
 	for i := range 120 {
-		files = append(files, fmt.Sprintf("d/%03d=%d", i, i/2))
+		files = append(files, fmt.Sprintf("d/%03d=%d", i, i))
 	}
-	r, err := NewReport(t.Context(), tree(t, files...), 0)
-	if err != nil {
-		t.Fatal(err)
+	var moved []string
+	for _, f := range files {
+		moved = append(moved, "e"+f[1:])
 	}
-	if len(r.Files) != 50 || len(r.Duplicates) != 50 || r.Wasted != 10+2*50 {
+	r := NewReport(archive(0, tree(t, files...), tree(t, moved...)))
+	if len(r.Files) != 50 || len(r.Duplicates) != 50 || r.Wasted != 10+2*90+3*20 {
 		t.Errorf("got %d files, %d duplicates, %d wasted", len(r.Files), len(r.Duplicates), r.Wasted)
-	}
-}
-
-func TestReportReadsOnlyEqualSizes(t *testing.T) {
-	absent := filepath.Join(t.TempDir(), "absent")
-	lone := tree(t, "a=1")
-	if err := lone.Add("b", &filetree.Inode{Data: filetree.FileRange(absent, 0, 9, [32]byte{})}, "test"); err != nil {
-		t.Fatal(err)
-	}
-	if _, err := NewReport(t.Context(), lone, 0); err != nil {
-		t.Errorf("a size that occurs once was read: %v", err)
-	}
-	if err := lone.Add("c", &filetree.Inode{Data: filetree.Bytes(make([]byte, 9))}, "test"); err != nil {
-		t.Fatal(err)
-	}
-	if _, err := NewReport(t.Context(), lone, 0); !errors.Is(err, os.ErrNotExist) {
-		t.Errorf("got %v, want the failure to read b", err)
-	}
-}
-
-func TestReportNoticesChangedSpool(t *testing.T) {
-	spool := filepath.Join(t.TempDir(), "spool")
-	if err := os.WriteFile(spool, bytes.Repeat([]byte("x"), 9), 0o644); err != nil {
-		t.Fatal(err)
-	}
-	tr := tree(t, "a=123456789")
-	blob := filetree.FileRange(spool, 0, 9, sha256.Sum256([]byte("yyyyyyyyy")))
-	if err := tr.Add("b", &filetree.Inode{Data: blob}, "test"); err != nil {
-		t.Fatal(err)
-	}
-	if _, err := NewReport(t.Context(), tr, 0); err == nil || !strings.Contains(err.Error(), "b: ") {
-		t.Errorf("got %v, want an error that names b", err)
-	}
-}
-
-func TestReportIsCancelled(t *testing.T) {
-	ctx, cancel := context.WithCancel(t.Context())
-	cancel()
-	if _, err := NewReport(ctx, tree(t, "a=1", "b=2"), 0); !errors.Is(err, context.Canceled) {
-		t.Errorf("got %v, want context.Canceled", err)
 	}
 }

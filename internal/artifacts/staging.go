@@ -52,7 +52,7 @@ type Writer struct {
 	staging *Staging
 }
 
-// Create begins the file with the given name (KernelName, InitramfsName, DTBsName). The caller closes it; it
+// Create begins the file with the given name (KernelName, InitramfsName, DTBsName, ISOName). The caller closes it; it
 // is part of the generation only if no Write and not Close failed.
 func (g *Staging) Create(name string) (*Writer, error) {
 	if err := checkName(name); err != nil {
@@ -83,8 +83,9 @@ func (w *Writer) Write(p []byte) (int, error) {
 	if w.err != nil {
 		return 0, w.err
 	}
+	hashed := w.sums.start(p)
 	n, err := w.f.Write(p)
-	w.sums.Write(p[:n])
+	hashed() // also what was not written: after a failure the file is of no use
 	w.err = err
 	return n, err
 }
@@ -106,6 +107,9 @@ func (w *Writer) Close() error {
 	w.staging.files[w.name] = w.sums.file(w.name)
 	return nil
 }
+
+// Path is where the closed file with the given name is, until the staging ends. It is to be read only.
+func (g *Staging) Path(name string) string { return filepath.Join(g.dir, name) }
 
 // WriteReport writes report.json, which every generation has.
 func (g *Staging) WriteReport(r *Report) error {

@@ -9,6 +9,7 @@
 //	generations/<plan id>/      one flavor of one architecture: files, report.json, manifest.json
 //	sets/<n>/                   what is published: hard links to one generation of each architecture
 //	hook -> sets/<n>            the current set, switched by one rename
+//	history.json                what was published before, for Previous
 //
 // A directory appears under its final name only when all it holds is on the disk. Names that start with
 // ".tmp-" are the work of a writer that may have died; the next one removes them.

@@ -2,6 +2,7 @@ package artifacts
 
 import (
 	"archive/tar"
+	"bufio"
 	"compress/gzip"
 	"errors"
 	"fmt"
@@ -12,6 +13,9 @@ import (
 
 	"github.com/hookbuild/hookbuild/internal/plan"
 )
+
+// copyBlock is in what pieces large files are copied and hashed, in bytes.
+const copyBlock = 1 << 20
 
 // writeTarball makes the archive of kernel and initramfs from the staged files: at its root, in this order,
 // mode 0644, owner 0:0, time = epoch, so that its bytes depend on nothing else.
@@ -26,7 +30,8 @@ func (g *Staging) writeTarball(p *plan.Plan) (err error) {
 	}
 	defer func() { err = errors.Join(err, w.Close()) }()
 	// Both files are compressed already: storing them costs 5 bytes in 65,535 and no time.
-	zw, err := gzip.NewWriterLevel(w, gzip.NoCompression)
+	blocks := bufio.NewWriterSize(w, copyBlock)
+	zw, err := gzip.NewWriterLevel(blocks, gzip.NoCompression)
 	if err != nil {
 		return err
 	}
@@ -36,7 +41,7 @@ func (g *Staging) writeTarball(p *plan.Plan) (err error) {
 			return fmt.Errorf("%s: %w", name, err)
 		}
 	}
-	return errors.Join(tw.Close(), zw.Close())
+	return errors.Join(tw.Close(), zw.Close(), blocks.Flush())
 }
 
 func addMember(tw *tar.Writer, dir string, file File, epoch int64) error {
@@ -55,6 +60,6 @@ func addMember(tw *tar.Writer, dir string, file File, epoch int64) error {
 	if err != nil {
 		return err
 	}
-	_, err = io.Copy(tw, f)
+	_, err = io.CopyBuffer(struct{ io.Writer }{tw}, struct{ io.Reader }{f}, make([]byte, copyBlock))
 	return err
 }

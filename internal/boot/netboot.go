@@ -7,6 +7,8 @@ import (
 	"fmt"
 	"path"
 	"strings"
+
+	"github.com/hookbuild/hookbuild/internal/engine"
 )
 
 // Netboot makes the guest fetch its kernel and initramfs as a machine of a site does: the firmware asks DHCP
@@ -91,7 +93,7 @@ func (o Options) netbootFiles(w *tar.Writer) error {
 	if err := w.WriteHeader(link); err != nil {
 		return err
 	}
-	if err := AddFile(w, serverFile, o.Netboot.Binary, 0o755); err != nil {
+	if err := engine.AddFile(w, serverFile, o.Netboot.Binary, 0o755); err != nil {
 		return err
 	}
 	return o.Netboot.Files(w, outDir)

@@ -11,6 +11,7 @@ import (
 
 	"github.com/google/go-cmp/cmp"
 
+	"github.com/hookbuild/hookbuild/internal/engine"
 	"github.com/hookbuild/hookbuild/internal/plan"
 )
 
@@ -20,7 +21,7 @@ func netbootOptions(t *testing.T, a plan.Arch) Options {
 		Netboot: &Netboot{
 			Binary: writeFile(t, "hookbuild", "BINARY"),
 			Files: func(w *tar.Writer, dir string) error {
-				return AddFile(w, dir+"/hook/vmlinuz-"+string(a), writeFile(t, "k", "KERNEL"), 0o644)
+				return engine.AddFile(w, dir+"/hook/vmlinuz-"+string(a), writeFile(t, "k", "KERNEL"), 0o644)
 			},
 		},
 	}

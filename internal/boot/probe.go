@@ -41,7 +41,7 @@ func ProbeKVM(ctx context.Context, r runner, image string, a plan.Arch, kernel s
 	var files func(*tar.Writer) error
 	if kernel != "" {
 		c, banner = probeKernel(image, a)
-		files = func(w *tar.Writer) error { return AddFile(w, directKernel, kernel, 0o644) }
+		files = func(w *tar.Writer) error { return engine.AddFile(w, directKernel, kernel, 0o644) }
 	}
 	w := newWatch(banner, nil, func() time.Time { return time.Time{} })
 	code, err := w.run(ctx, r, c, files, probeLimit)

@@ -13,6 +13,7 @@ import (
 
 	"github.com/google/go-cmp/cmp"
 
+	"github.com/hookbuild/hookbuild/internal/engine"
 	"github.com/hookbuild/hookbuild/internal/plan"
 )
 
@@ -79,7 +80,7 @@ func TestDirectFiles(t *testing.T) {
 }
 
 func TestAddFileRefusesADirectory(t *testing.T) {
-	err := AddFile(tar.NewWriter(io.Discard), "a", t.TempDir(), 0o644)
+	err := engine.AddFile(tar.NewWriter(io.Discard), "a", t.TempDir(), 0o644)
 	if err == nil || !strings.Contains(err.Error(), "not a regular file") {
 		t.Errorf("got %v, want it to say that this is not a regular file", err)
 	}

@@ -5,16 +5,12 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"io"
 	"os"
 	"path"
-	"strings"
 
 	"github.com/hookbuild/hookbuild/internal/artifacts"
-	"github.com/hookbuild/hookbuild/internal/engine"
 	"github.com/hookbuild/hookbuild/internal/filetree"
 	"github.com/hookbuild/hookbuild/internal/image"
-	"github.com/hookbuild/hookbuild/internal/initramfs"
 	"github.com/hookbuild/hookbuild/internal/kernel"
 	"github.com/hookbuild/hookbuild/internal/linuxkit"
 	"github.com/hookbuild/hookbuild/internal/resolve"
@@ -23,66 +19,47 @@ import (
 // factsFile is what HookOS's own scripts read about the build. Format: KEY=value, for a shell to source.
 const factsFile = "etc/hookos/build"
 
-// assemble makes the root file system and writes the generation.
-func (b *Builder) assemble(ctx context.Context, j *Job, r *recorder, img images) (gen artifacts.Generation, note string, err error) {
-	src := &source{images: img, reader: image.Reader{Engine: b.Engine, Cache: b.Cache, Lost: func(ref, path, name string) {
-		r.warn(fmt.Sprintf("image %s: %s loses its %s, which an initramfs cannot hold", ref, path, name))
-	}}}
-	res, err := linuxkit.Assemble(ctx, j.Spec, src, linuxkit.Options{Kernel: img.selected, ReadFile: os.ReadFile})
+// assemble makes the root file system and writes the files of the generation, but for an ISO.
+func (b *Builder) assemble(ctx context.Context, j *Job, r *recorder, img images, staging *artifacts.Staging) (m artifacts.Manifest, note string, err error) {
+	src := b.imageSource(j, r, img)
+	o := linuxkit.Options{Kernel: img.selected, ReadFile: os.ReadFile, Layout: src.Layout}
+	if j.Base != "" {
+		base, err := b.readBase(ctx, j, r)
+		if err != nil {
+			return m, "", err
+		}
+		defer func() { err = errors.Join(err, base.Close()) }()
+		o.Base = base.tree
+	}
+	res, err := linuxkit.Assemble(ctx, j.Spec, src, o)
 	if err != nil {
-		return gen, "", err
+		return m, "", err
 	}
 	for _, w := range res.Warnings {
 		r.warn(w)
 	}
+	if len(j.Plan.Embedded) > 0 && !j.runs(dockerComponent) {
+		r.warn("nothing in this HookOS loads the embedded images: build:docker of the built-in userland/hook.yaml does")
+	}
+	if err := errors.Join(j.site.addTo(res.Tree), addEmbedded(ctx, j, res, src)); err != nil {
+		return m, "", err
+	}
 	if err := addFacts(j, res.Tree); err != nil {
-		return gen, "", err
+		return m, "", err
 	}
-	staging, err := b.Store.Stage(j.Plan.ID())
+	report, err := b.writeFiles(ctx, j, res, img.report, staging)
 	if err != nil {
-		return gen, "", err
+		return m, "", err
 	}
-	defer staging.Abort()
-	stats, err := b.writeFiles(ctx, j, res, img.report, staging)
-	if err != nil {
-		return gen, "", err
+	if lost := report.LostCapabilities; len(lost) > 0 {
+		r.warn(fmt.Sprintf("%d programs lose their file capabilities, which an initramfs cannot hold, the first /%s; the report lists them", len(lost), lost[0].Path))
 	}
-	m := b.manifest(j, res)
-	if m.Kernel, err = b.kernelOrigin(ctx, img); err != nil {
-		return gen, "", err
-	}
-	gen, err = staging.Commit(m)
-	return gen, fmt.Sprintf("%s in %d entries, %s compressed", mib(stats.Unpacked), stats.Entries, mib(stats.Compressed)), err
+	m = b.manifest(j, res, report.Archive)
+	m.Kernel, err = b.kernelOrigin(ctx, img)
+	return m, fmt.Sprintf("%s in %d entries, %s by %s", mib(report.Bytes), report.Entries, mib(report.Archive.Compressed), report.Archive.Compression), err
 }
 
 func mib(n int64) string { return fmt.Sprintf("%.1f MiB", float64(n)/(1<<20)) }
-
-// source gives linuxkit its images.
-type source struct {
-	images images
-	reader image.Reader
-}
-
-// Image reads an image from the engine; build:NAME is the component of that name.
-func (s *source) Image(ctx context.Context, ref string) (linuxkit.Image, error) {
-	if name, ok := strings.CutPrefix(ref, componentScheme); ok {
-		ref = s.images.components[name]
-	}
-	got, err := s.reader.Read(ctx, ref)
-	if errors.Is(err, engine.ErrNoImage) {
-		return linuxkit.Image{}, &InputError{What: fmt.Sprintf(
-			"image %s: the engine does not hold it, and getting images from a registry is not supported yet", ref)}
-	}
-	if err != nil {
-		return linuxkit.Image{}, err
-	}
-	return linuxkit.Image{
-		Tree: got.Tree, Digest: strings.Join(got.Layers, " "),
-		Config: linuxkit.ImageConfig{
-			Entrypoint: got.Entrypoint, Cmd: got.Cmd, Env: got.Env, WorkingDir: got.WorkingDir, Labels: got.Labels,
-		},
-	}, nil
-}
 
 // page is what a file's content is rounded up to in a tmpfs.
 const page = 4096
@@ -110,72 +87,46 @@ func addFacts(j *Job, t *filetree.Tree) error {
 }
 
 // writeFiles writes kernel, initramfs, device trees and report.
-func (b *Builder) writeFiles(ctx context.Context, j *Job, res *linuxkit.Result, rep artifacts.KernelReport, s *artifacts.Staging) (initramfs.Stats, error) {
+func (b *Builder) writeFiles(ctx context.Context, j *Job, res *linuxkit.Result, rep artifacts.KernelReport, s *artifacts.Staging) (*artifacts.Report, error) {
 	arch := j.Flavor.Arch
-	stats, err := b.writeInitramfs(ctx, j, res.Tree, s)
+	archive, err := b.writeInitramfs(ctx, j, res, s)
 	if err != nil {
-		return stats, err
+		return nil, err
 	}
 	if err := writeBlob(s, artifacts.KernelName(arch), res.Kernel); err != nil {
-		return stats, err
+		return nil, err
 	}
 	if name := artifacts.DTBsName(arch); name != "" && res.DTBs != nil {
 		if err := writeBlob(s, name, *res.DTBs); err != nil {
-			return stats, err
+			return nil, err
 		}
 	}
-	report, err := artifacts.NewReport(ctx, res.Tree, stats.Compressed)
-	if err != nil {
-		return stats, err
-	}
+	report := artifacts.NewReport(archive)
 	report.Kernel = rep
-	return stats, s.WriteReport(report)
+	report.LostCapabilities = lostCapabilities(res)
+	if err := j.accept(report); err != nil {
+		return nil, err
+	}
+	return report, s.WriteReport(report)
 }
 
 func writeBlob(s *artifacts.Staging, name string, blob filetree.Blob) error {
-	in, err := blob.Open()
-	if err != nil {
-		return err
-	}
-	defer in.Close()
 	out, err := s.Create(name)
 	if err != nil {
 		return err
 	}
-	_, err = io.Copy(out, in)
+	_, err = copyBlob(out, blob)
 	return errors.Join(err, out.Close())
 }
 
-// writeInitramfs writes the archive and reads it back on the way: what goes to the file also goes through
-// our own strict reader, which compares it with the tree.
-func (b *Builder) writeInitramfs(ctx context.Context, j *Job, t *filetree.Tree, s *artifacts.Staging) (initramfs.Stats, error) {
-	o := initramfs.Options{Epoch: j.Plan.Epoch, Level: j.Plan.Initramfs.Level}
-	out, err := s.Create(artifacts.InitramfsName(j.Flavor.Arch))
-	if err != nil {
-		return initramfs.Stats{}, err
-	}
-	pr, pw := io.Pipe()
-	verified := make(chan error, 1)
-	go func() {
-		err := initramfs.Verify(pr, t, o)
-		pr.CloseWithError(errors.Join(err, io.ErrClosedPipe))
-		verified <- err
-	}()
-	stats, err := initramfs.Write(ctx, io.MultiWriter(out, pw), t, o)
-	pw.CloseWithError(err) // nil is io.EOF for the reader
-	if verr := <-verified; verr != nil && (err == nil || errors.Is(err, io.ErrClosedPipe)) {
-		err = fmt.Errorf("the initramfs that was written is not the tree that was meant: %w", verr)
-	}
-	return stats, errors.Join(err, out.Close())
-}
-
-func (b *Builder) manifest(j *Job, res *linuxkit.Result) artifacts.Manifest {
+func (b *Builder) manifest(j *Job, res *linuxkit.Result, a artifacts.Archive) artifacts.Manifest {
 	m := artifacts.Manifest{
-		Version: j.Version, Command: j.Command, Cmdline: res.Cmdline, Compressor: b.Compressor,
+		Version: j.Version, Command: j.Command, Cmdline: res.Cmdline,
+		Compressor:    artifacts.Compressor{Name: a.Compression, Module: compressorModule(a.Compression), Level: a.Level},
 		KernelRelease: kernelRelease(res.Tree), Plan: j.Plan,
-		EKSA: artifacts.EKSA{Reason: "it holds no embedded action and agent images"},
+		EmbeddedImages: len(j.Plan.Embedded) > 0, EKSA: eksa(j.Plan.Embedded),
 	}
-	m.Compressor.Level = j.Plan.Initramfs.Level
+	m.Compressor.Version = b.ModuleVersion(m.Compressor.Module)
 	for _, s := range j.Entry.Sets {
 		if s.Name == resolve.BootSet {
 			continue
@@ -184,6 +135,15 @@ func (b *Builder) manifest(j *Job, res *linuxkit.Result) artifacts.Manifest {
 			name := fmt.Sprintf("%s: %s_%s_%s.deb", s.Name, p.Name, p.Version, p.Arch)
 			m.Sources = append(m.Sources, artifacts.Source{Name: name, Digest: "sha256:" + p.SHA256})
 		}
+	}
+	for _, i := range j.Entry.Images {
+		m.Sources = append(m.Sources, artifacts.Source{Name: fmt.Sprintf("image: %s (%s)", i.Ref, i.Platform), Digest: i.Config})
+	}
+	if b := j.Entry.Bundle; b != nil {
+		m.Sources = append(m.Sources, artifacts.Source{Name: "bundle: " + b.URL, Digest: "sha256:" + b.SHA256})
+	}
+	if j.Plan.Base != "" {
+		m.Sources = append(m.Sources, artifacts.Source{Name: "base", Digest: "sha256:" + j.Plan.Base})
 	}
 	return m
 }

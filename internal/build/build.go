@@ -3,9 +3,13 @@
 package build
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
+	"os"
+	"path"
+	"path/filepath"
 	"slices"
 	"time"
 
@@ -30,17 +34,22 @@ type Builder struct {
 	Download *download.Client
 	Registry *registry.Client // asked only where Kernels says so
 	Kernels  KernelOptions
-	// Compressor is what the manifest says of the initramfs's compressor.
-	Compressor artifacts.Compressor
-	Report     Reporter
-	Now        func() time.Time
+	Keep     int // generations of each architecture that stay after a build; 0 is artifacts.DefaultKeep
+	// ModuleVersion is the version of a Go module in this program, "" where it is not known. Another version of a
+	// compressor may give other bytes, so the manifest names it.
+	ModuleVersion func(path string) string
+	Report        Reporter
+	Now           func() time.Time
 }
 
 // Result is what All has made.
 type Result struct {
 	Generation artifacts.Generation
 	Set        artifacts.Set
-	Reused     bool // the generation was there already
+	Report     *artifacts.Report
+	ReportFile string   // the report for a person to read
+	Reused     bool     // the generation was there already
+	Pruned     []string // plan ids of older generations that were removed
 	Warnings   []string
 }
 
@@ -55,6 +64,8 @@ const (
 	stageModules   = "modules"
 	stageUserland  = "userland"
 	stageInitramfs = "initramfs"
+	stageISOTools  = "iso-tools"
+	stageISO       = "iso"
 	stagePublish   = "publish"
 	stageQEMU      = "qemu"
 )
@@ -78,16 +89,25 @@ func (b *Builder) All(ctx context.Context, j *Job) (res Result, err error) {
 	res.Reused = err == nil
 	if errors.Is(err, artifacts.ErrNotFound) {
 		res.Generation, err = b.generation(ctx, j, r)
-	} else if err == nil && b.Kernels.Push { // nothing is to be made, but the kernel is to be sent
-		_, err = b.kernelAlone(ctx, j, r)
+	} else if err == nil {
+		err = b.reuse(ctx, j, r, res.Generation)
 	}
 	if err != nil {
+		return res, err
+	}
+	if res.Report, err = res.Generation.Report(); err != nil {
 		return res, err
 	}
 	err = r.stage(ctx, stagePublish, func(context.Context, func(engine.Event)) (_ string, err error) {
 		res.Set, err = b.Store.Publish(res.Generation)
 		return b.Store.HookPath(), err
 	})
+	if err == nil {
+		res.ReportFile, err = writeReport(b.Store.Dir(), res.Report)
+	}
+	if err == nil {
+		res.Pruned, err = b.prune()
+	}
 	for _, arch := range res.Set.Dropped {
 		r.warn(fmt.Sprintf("the files of %s were damaged and are no longer published; build them again", arch))
 	}
@@ -95,17 +115,74 @@ func (b *Builder) All(ctx context.Context, j *Job) (res Result, err error) {
 	return res, err
 }
 
-// generation makes the kernel and the userland side by side, then the files from both.
+// prune removes older generations and returns their ids.
+func (b *Builder) prune() (ids []string, err error) {
+	removed, err := b.Store.Prune(cmp.Or(b.Keep, artifacts.DefaultKeep), false)
+	for _, l := range removed {
+		ids = append(ids, l.ID())
+	}
+	return ids, err
+}
+
+// writeReport writes the report of the last build beside its progress.
+func writeReport(dir string, rep *artifacts.Report) (file string, err error) {
+	file = filepath.Join(dir, "report.txt")
+	f, err := os.Create(file)
+	if err != nil {
+		return "", err
+	}
+	return file, errors.Join(rep.WriteText(f), f.Close())
+}
+
+// reuse does what is left to do for a generation that is there.
+func (b *Builder) reuse(ctx context.Context, j *Job, r *recorder, gen artifacts.Generation) error {
+	report, err := gen.Report()
+	if err != nil {
+		return err
+	}
+	if err := j.accept(report); err != nil {
+		return err
+	}
+	if b.Kernels.Push {
+		_, err = b.kernelAlone(ctx, j, r)
+	}
+	return err
+}
+
+// generation makes the kernel and the userland side by side, then the files from both. Where a layer in the cache
+// turns out damaged on the way, it is brought again, once.
 func (b *Builder) generation(ctx context.Context, j *Job, r *recorder) (gen artifacts.Generation, err error) {
 	img, err := b.images(ctx, j, r)
 	if err != nil {
 		return gen, err
 	}
+	gen, err = b.write(ctx, j, r, img)
+	if err != nil && image.Forget(b.Cache, err) {
+		r.warn(fmt.Sprintf("the cache was damaged: %v; its layer is taken from the image again", err))
+		gen, err = b.write(ctx, j, r, img)
+	}
+	return gen, err
+}
+
+// write makes the files of the generation.
+func (b *Builder) write(ctx context.Context, j *Job, r *recorder, img images) (gen artifacts.Generation, err error) {
+	staging, err := b.Store.Stage(j.Plan.ID())
+	if err != nil {
+		return gen, err
+	}
+	defer staging.Abort()
+	var m artifacts.Manifest
 	err = r.stage(ctx, stageInitramfs, func(ctx context.Context, _ func(engine.Event)) (note string, err error) {
-		gen, note, err = b.assemble(ctx, j, r, img)
+		m, note, err = b.assemble(ctx, j, r, img, staging)
 		return note, err
 	})
-	return gen, err
+	if err == nil && j.Flavor.Outputs.ISO {
+		err = b.iso(ctx, j, r, m.Cmdline, staging)
+	}
+	if err != nil {
+		return gen, err
+	}
+	return staging.Commit(m)
 }
 
 // images are the names of the images that a generation is made from, all of them in the engine.
@@ -113,7 +190,7 @@ type images struct {
 	kernel     string
 	selected   string // the kernel's, with the modules and the firmware that the initramfs takes
 	report     artifacts.KernelReport
-	components map[string]string // by component name
+	components map[string]string // by reference
 }
 
 // images makes the kernel's and the component images where the engine lacks them.
@@ -125,7 +202,7 @@ func (b *Builder) images(ctx context.Context, j *Job, r *recorder) (images, erro
 	}
 	group, ctx := errgroup.WithContext(ctx)
 	group.Go(func() (err error) {
-		if img.kernel, err = b.kernel(ctx, j, r, baseRef); err != nil {
+		if img.kernel, err = b.kernel(ctx, j, r, baseRef, j.unpacks); err != nil {
 			return err
 		}
 		img.selected, img.report, err = b.selected(ctx, j, r, baseRef, img.kernel)
@@ -172,7 +249,7 @@ func (b *Builder) kernelAlone(ctx context.Context, j *Job, r *recorder) (ref str
 	if err != nil {
 		return "", err
 	}
-	return b.kernel(ctx, j, r, baseRef)
+	return b.kernel(ctx, j, r, baseRef, func([]byte) error { return nil })
 }
 
 // BootImage makes the Debian image that holds QEMU, and returns its name.
@@ -193,7 +270,7 @@ func (b *Builder) components(ctx context.Context, j *Job, r *recorder, baseRef s
 			if err != nil {
 				return "", err
 			}
-			refs[c.Name] = ref
+			refs[c.Ref] = ref
 		}
 		return fmt.Sprintf("%d component images", len(refs)), nil
 	})
@@ -206,7 +283,7 @@ func (b *Builder) component(ctx context.Context, j *Job, c Component, baseRef st
 		sums = append(sums, p.SHA256)
 	}
 	slices.Sort(sums)
-	img := image.Component{Name: c.Name, Arch: j.Flavor.Arch.Debian(), Files: c.Files, Base: baseRef, Packages: sums}
+	img := image.Component{Name: path.Base(c.Name), Arch: j.Flavor.Arch.Debian(), Files: c.Files, Base: baseRef, Packages: sums}
 	return img.Ensure(ctx, b.Engine, b.Cache, func(ctx context.Context) (string, error) {
 		_, err := b.fetch(stageUserland)(ctx, set.Packages)
 		return b.Packages.Dir(), err

@@ -2,7 +2,6 @@ package build
 
 import (
 	"bytes"
-	"compress/gzip"
 	"context"
 	"encoding/json"
 	"errors"
@@ -22,6 +21,7 @@ import (
 	"github.com/hookbuild/hookbuild/internal/download"
 	"github.com/hookbuild/hookbuild/internal/engine"
 	"github.com/hookbuild/hookbuild/internal/filetree"
+	"github.com/hookbuild/hookbuild/internal/image"
 	"github.com/hookbuild/hookbuild/internal/initramfs"
 )
 
@@ -34,7 +34,7 @@ func (p *project) builder(e *engine.Engine, out string, h *heard, now func() tim
 	}
 	return &Builder{
 		Engine: e, Packages: p.pkg, Cache: p.pkg.Client.CacheDir, Store: store, Report: h, Now: now,
-		Compressor: artifacts.Compressor{Name: "gzip", Module: "m", Version: "v1"},
+		ModuleVersion: func(string) string { return "v1" },
 	}
 }
 
@@ -46,12 +46,8 @@ func unpacked(t *testing.T, file string) map[string]string {
 		t.Fatal(err)
 	}
 	defer f.Close()
-	z, err := gzip.NewReader(f)
-	if err != nil {
-		t.Fatal(err)
-	}
 	found := map[string]string{}
-	r := initramfs.NewReader(z)
+	r := initramfs.Open(f, initramfs.Limits{})
 	for {
 		h, err := r.Next()
 		if err == io.EOF {
@@ -107,7 +103,7 @@ func TestAll(t *testing.T) {
 	if m.Kernel.Compiler != "gcc 14" || m.Kernel.ConfigSHA256 != "cc" || string(spec) != `{"arch":"x86_64"}` || err != nil || !strings.HasPrefix(m.Kernel.Image, "hookbuild/kernel:amd64-") {
 		t.Errorf("got kernel %+v", m.Kernel)
 	}
-	if len(res.Warnings) != 2 || !strings.Contains(res.Warnings[0], `"none/" matches no file`) || !strings.Contains(res.Warnings[1], "bin/ping loses its security.capability") {
+	if len(res.Warnings) != 2 || !strings.Contains(res.Warnings[0], `"none/" matches no file`) || !strings.Contains(res.Warnings[1], "1 programs lose their file capabilities, which an initramfs cannot hold, the first /bin/ping") {
 		t.Errorf("got warnings %q", res.Warnings)
 	}
 	for _, text := range res.Warnings {
@@ -218,11 +214,16 @@ func TestAllNamesAnImageThatIsNotThere(t *testing.T) {
 	e, _ := newEngine(t)
 	p.req.LinuxKit = []string{p.file("my.yaml", "init: [\"registry.example/tool:1\"]\n")}
 	p.lock()
+	p.pkg.Images = image.Finder{Engine: e, Cache: p.pkg.Client.CacheDir}
+	before := p.lockText()
+	if _, err := Prepare(t.Context(), p.req, p.pkg); !isA[*image.NotFoundError](err) || !strings.Contains(err.Error(), "registry.example/tool:1") || p.lockText() != before {
+		t.Errorf("got %v, want an *image.NotFoundError that names the image, and the lock as it was", err)
+	}
+	p.pin("registry.example/tool:1", "sha256:"+strings.Repeat("a", 64))
 	out := t.TempDir()
 	_, err := p.builder(e, out, &heard{}, ticking()).All(t.Context(), p.job())
-	var bad *InputError
-	if !errors.As(err, &bad) || !strings.Contains(err.Error(), "registry.example/tool:1") {
-		t.Errorf("got %v, want an *InputError that names the image", err)
+	if !isA[*image.NotFoundError](err) || !strings.Contains(err.Error(), "registry.example/tool:1") {
+		t.Errorf("got %v, want an *image.NotFoundError that names the image", err)
 	}
 	for _, dir := range []string{out, filepath.Join(out, "generations")} {
 		found, err := os.ReadDir(dir)

@@ -2,6 +2,7 @@ package build
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"slices"
 
@@ -20,7 +21,7 @@ type Configurator struct {
 }
 
 // Configurator makes the images that configuring needs. The flavor's kernel must be compiled.
-func (b *Builder) Configurator(ctx context.Context, j *Job) (*Configurator, error) {
+func (b *Builder) Configurator(ctx context.Context, j *Job) (_ *Configurator, err error) {
 	if j.Flavor.Kernel.Method != config.MethodSource {
 		return nil, &InputError{What: fmt.Sprintf("flavor %s takes a kernel that is compiled already: there is nothing to configure", j.Flavor.ID)}
 	}
@@ -28,12 +29,14 @@ func (b *Builder) Configurator(ctx context.Context, j *Job) (*Configurator, erro
 	if err != nil {
 		return nil, err
 	}
+	in := b.kernelInputs(j)
+	defer func() { err = errors.Join(err, in.close()) }()
 	r := newRecorder(b.Report, b.Store.Dir(), b.Now)
 	if _, err := b.debian(ctx, j, r, stageToolchain, resolve.ToolchainSet); err != nil {
 		return nil, err
 	}
 	err = r.stage(ctx, stageConfig, func(ctx context.Context, log func(engine.Event)) (string, error) {
-		return spec.ConfigRef(), spec.EnsureConfigImage(ctx, b.Engine, b.kernelInputs(j), log)
+		return spec.ConfigRef(), spec.EnsureConfigImage(ctx, b.Engine, in.bring, log)
 	})
 	return &Configurator{b: b, job: j, spec: spec}, err
 }
@@ -41,6 +44,15 @@ func (b *Builder) Configurator(ctx context.Context, j *Job) (*Configurator, erro
 // Ask returns what Kconfig makes of a configuration, in whatever form it is.
 func (c *Configurator) Ask(ctx context.Context, text []byte) (kernel.Answer, error) {
 	return c.spec.Configure(ctx, c.b.Engine, text)
+}
+
+// Check asks whether everything that the flavor asks for comes out that way, and returns what does not.
+func (c *Configurator) Check(ctx context.Context) ([]kconfig.Unmet, error) {
+	answer, err := c.Ask(ctx, c.job.Kernel.Config)
+	if err != nil {
+		return nil, err
+	}
+	return append(answer.Symbols.Check(c.job.Kernel.Asked), c.spec.Unloadable(answer.Symbols)...), nil
 }
 
 // Edit opens the flavor's configuration file on a terminal, without what is merged over it. after is nil where

@@ -120,8 +120,10 @@ func (c *fakeContainer) run() {
 		asked[l.Name] = l.Value
 	}
 	all := []kconfig.Info{
-		{Name: "64BIT", Type: "bool", Value: "y"}, {Name: "BE2NET", Type: "tristate", Value: "n", Depends: "PCI"}, {Name: "CRC8", Type: "tristate", Value: "n"},
-		{Name: "MODULES", Type: "bool", Value: "y"}, {Name: "PCI", Type: "bool", Value: "n"},
+		{Name: "64BIT", Type: "bool", Value: "y"}, {Name: "BE2NET", Type: "tristate", Value: "n", Depends: "PCI"}, {Name: "BLK_DEV_INITRD", Type: "bool", Value: "y"},
+		{Name: "CRC8", Type: "tristate", Value: "n"},
+		{Name: "MODULES", Type: "bool", Value: "y"}, {Name: "MODULE_SIG", Type: "bool", Value: "n"}, {Name: "MODULE_SIG_FORCE", Type: "bool", Value: "n"},
+		{Name: "PCI", Type: "bool", Value: "n"}, {Name: "RD_GZIP", Type: "bool", Value: "y"},
 	}
 	var symbols, config bytes.Buffer
 	config.WriteString("#\n# Automatically generated file; DO NOT EDIT.\n#\n")

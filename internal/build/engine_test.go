@@ -116,6 +116,9 @@ func loaded(archive []byte) (img fakeImage, tags []string, err error) {
 	return img, m[0].RepoTags, nil
 }
 
+// kernelConfig is what a kernel needs to unpack an initramfs in gzip.
+const kernelConfig = "CONFIG_BLK_DEV_INITRD=y\nCONFIG_RD_GZIP=y\n# CONFIG_RD_ZSTD is not set\n"
+
 // metadata is what the kernel's image says of itself.
 const metadata = `{"release":"6.12.1-hook","compiler":"gcc 14","config_sha256":"cc","spec":{"arch":"x86_64"}}`
 
@@ -129,7 +132,7 @@ func kernelImageOf(t *testing.T, more, metadata string) fakeImage {
 		{dir + "modules.dep", "kernel/a.ko:\n"}, {dir + "modules.alias", "# none\n"}, {dir + "modules.softdep", "# none\n"},
 	})
 	return makeImage(t, files{
-		{"kernel", "bzImage" + more}, {"kernel.tar", string(modules)}, {"config", "x"}, {"System.map", "map"}, {"metadata.json", metadata},
+		{"kernel", "bzImage" + more}, {"kernel.tar", string(modules)}, {"config", kernelConfig}, {"System.map", "map"}, {"metadata.json", metadata},
 		{"dtbs.tar.gz", ""},
 	})
 }
@@ -139,7 +142,7 @@ func selectedImage(t *testing.T) fakeImage {
 	dir := "lib/modules/6.12.1-hook/"
 	modules := makeTar(t, files{{"lib/", ""}, {"lib/modules/", ""}, {dir, ""}, {dir + "modules.dep", "x"}})
 	return makeImage(t, files{
-		{"kernel", "bzImage"}, {"kernel.tar", string(modules)}, {"config", "x"}, {"metadata.json", metadata},
+		{"kernel", "bzImage"}, {"kernel.tar", string(modules)}, {"config", kernelConfig}, {"metadata.json", metadata},
 		{"firmware", "file\ta.bin\ta.bin.xz\t4\t9\tfirmware-a\tice\nmissing\tgone.bin\tbnx2\nunmatched\tnone/\n"},
 	})
 }

@@ -73,13 +73,14 @@ func (b *Builder) kernelSpec(j *Job, baseRef string) (kernel.Spec, error) {
 		s.Image = base.Set{Name: tools.Name, Arch: tools.Arch, Packages: tools.Packages}.Ref()
 	}
 	if pin := j.Entry.Kernel; pin != nil && k.Source.Kind == config.SourceKernelOrg {
-		s.Source.SHA256, s.Source.Signers = []string{pin.SHA256}, pin.SignedBy
+		s.Source.SHA256 = []string{pin.SHA256}
 	}
 	return s, nil
 }
 
-// kernel returns the name of the job's kernel image, which it makes, or gets, where the engine lacks it.
-func (b *Builder) kernel(ctx context.Context, j *Job, r *recorder, baseRef string) (string, error) {
+// kernel returns the name of the job's kernel image, which it makes, or gets, where the engine lacks it. accept
+// sees the configuration before anything is compiled.
+func (b *Builder) kernel(ctx context.Context, j *Job, r *recorder, baseRef string, accept func(config []byte) error) (string, error) {
 	spec, err := b.kernelSpec(j, baseRef)
 	if err != nil {
 		return "", err
@@ -89,13 +90,17 @@ func (b *Builder) kernel(ctx context.Context, j *Job, r *recorder, baseRef strin
 	if err != nil {
 		return "", err
 	}
-	if !has && b.Kernels.Pull && !b.Kernels.Clean {
+	switch {
+	case has || !b.Kernels.Pull || b.Kernels.Clean:
+	case b.Registry.Offline:
+		r.warn(fmt.Sprintf("--offline: %s is not asked for the kernel", b.Kernels.Repository))
+	default:
 		if has, err = b.pullKernel(ctx, j, r, spec); err != nil {
 			return "", err
 		}
 	}
 	if !has || b.Kernels.Clean {
-		if err := b.makeKernel(ctx, j, r, spec); err != nil {
+		if err := b.makeKernel(ctx, j, r, spec, accept); err != nil {
 			return "", err
 		}
 	}
@@ -105,10 +110,12 @@ func (b *Builder) kernel(ctx context.Context, j *Job, r *recorder, baseRef strin
 	return ref, nil
 }
 
-func (b *Builder) makeKernel(ctx context.Context, j *Job, r *recorder, spec kernel.Spec) error {
+func (b *Builder) makeKernel(ctx context.Context, j *Job, r *recorder, spec kernel.Spec, accept func(config []byte) error) (err error) {
+	in := b.kernelInputs(j)
+	defer func() { err = errors.Join(err, in.close()) }()
 	if j.Flavor.Kernel.Method != config.MethodSource {
 		return r.stage(ctx, stageKernel, func(ctx context.Context, log func(engine.Event)) (string, error) {
-			warnings, err := spec.Unpack(ctx, b.Engine, b.kernelInputs(j), log)
+			warnings, err := spec.Unpack(ctx, b.Engine, in.bring, log)
 			r.warnAll(stageKernel, warnings)
 			return spec.Ref(), err
 		})
@@ -117,8 +124,10 @@ func (b *Builder) makeKernel(ctx context.Context, j *Job, r *recorder, spec kern
 		return err
 	}
 	var answer kernel.Answer
-	err := r.stage(ctx, stageConfig, func(ctx context.Context, log func(engine.Event)) (note string, err error) {
-		answer, err = b.configure(ctx, j, spec, log)
+	err = r.stage(ctx, stageConfig, func(ctx context.Context, log func(engine.Event)) (note string, err error) {
+		if answer, err = b.configure(ctx, j, spec, in.bring, log); err == nil {
+			err = accept(answer.Config)
+		}
 		return fmt.Sprintf("%d symbols as they were asked for", len(j.Kernel.Asked)), err
 	})
 	if err != nil {
@@ -129,52 +138,68 @@ func (b *Builder) makeKernel(ctx context.Context, j *Job, r *recorder, spec kern
 		if b.Kernels.Clean {
 			clean = strconv.FormatInt(b.Now().UnixNano(), 10)
 		}
-		warnings, err := spec.Compile(ctx, b.Engine, answer.Config, clean, b.kernelInputs(j), log)
+		warnings, err := spec.Compile(ctx, b.Engine, answer.Config, clean, in.bring, log)
 		r.warnAll(stageKernel, warnings)
 		return spec.Ref(), err
 	})
 }
 
 // configure asks Kconfig for the complete configuration, and refuses one that lacks what was asked for.
-func (b *Builder) configure(ctx context.Context, j *Job, spec kernel.Spec, log func(engine.Event)) (kernel.Answer, error) {
-	if err := spec.EnsureConfigImage(ctx, b.Engine, b.kernelInputs(j), log); err != nil {
+func (b *Builder) configure(ctx context.Context, j *Job, spec kernel.Spec, in kernel.Inputs, log func(engine.Event)) (kernel.Answer, error) {
+	if err := spec.EnsureConfigImage(ctx, b.Engine, in, log); err != nil {
 		return kernel.Answer{}, err
 	}
 	answer, err := spec.Configure(ctx, b.Engine, spec.Config)
 	if err != nil {
 		return answer, err
 	}
-	if unmet := answer.Symbols.Check(j.Kernel.Asked); len(unmet) > 0 {
+	if unmet := append(answer.Symbols.Check(j.Kernel.Asked), spec.Unloadable(answer.Symbols)...); len(unmet) > 0 {
 		return answer, &UnmetError{Unmet: unmet}
 	}
 	return answer, nil
 }
 
-// kernelInputs brings what the kernel is made from into the cache.
-func (b *Builder) kernelInputs(j *Job) kernel.Inputs {
-	return func(ctx context.Context) (map[string]engine.Local, error) {
-		locals := map[string]engine.Local{}
-		if set, ok := j.Entry.Find(resolve.KernelSet); ok {
-			l, err := b.packages(ctx, stageKernel, set.Packages)
-			if err != nil {
-				return nil, err
-			}
-			locals[kernel.SourceInput] = l
-		}
-		if err := b.sourceInput(ctx, j, locals); err != nil {
-			return nil, err
-		}
-		for _, in := range j.Kernel.files {
-			if err := b.addFile(ctx, locals, kernel.FilesInput, in); err != nil {
-				return nil, err
-			}
-		}
-		return locals, nil
-	}
+// kernelInputs is what a job's kernel is made from. Close it when the engine has got it.
+type kernelInputs struct {
+	*Builder
+	job    *Job
+	copied string // what the source's directory was copied to; empty where it was not
 }
 
-// sourceInput is the kernel that comes from elsewhere than a Debian mirror.
-func (b *Builder) sourceInput(ctx context.Context, j *Job, locals map[string]engine.Local) error {
+func (b *Builder) kernelInputs(j *Job) *kernelInputs { return &kernelInputs{Builder: b, job: j} }
+
+func (k *kernelInputs) close() error {
+	dir := k.copied
+	if k.copied = ""; dir == "" {
+		return nil
+	}
+	return os.RemoveAll(dir)
+}
+
+// bring gets it into the cache.
+func (k *kernelInputs) bring(ctx context.Context) (map[string]engine.Local, error) {
+	locals := map[string]engine.Local{}
+	if set, ok := k.job.Entry.Find(resolve.KernelSet); ok {
+		l, err := k.packages(ctx, stageKernel, set.Packages)
+		if err != nil {
+			return nil, err
+		}
+		locals[kernel.SourceInput] = l
+	}
+	if err := k.source(ctx, locals); err != nil {
+		return nil, err
+	}
+	for _, in := range k.job.Kernel.files {
+		if err := k.addFile(ctx, locals, kernel.FilesInput, in); err != nil {
+			return nil, err
+		}
+	}
+	return locals, nil
+}
+
+// source is the kernel that comes from elsewhere than a Debian mirror.
+func (k *kernelInputs) source(ctx context.Context, locals map[string]engine.Local) error {
+	b, j := k.Builder, k.job
 	switch j.Flavor.Kernel.Source.Kind {
 	case config.SourceKernelOrg:
 		file, err := b.Packages.KernelOrg.Fetch(ctx, j.Entry.Kernel.Pin)
@@ -185,7 +210,10 @@ func (b *Builder) sourceInput(ctx context.Context, j *Job, locals map[string]eng
 	case config.SourceURL:
 		return b.addFile(ctx, locals, kernel.FilesInput, j.Kernel.source[0])
 	case config.SourceDir:
-		locals[kernel.SourceInput] = engine.Local{Dir: j.Kernel.source[0].from, Exclude: []string{".git"}}
+		if err := k.copyTree(ctx, j.Kernel.source[0]); err != nil {
+			return err
+		}
+		locals[kernel.SourceInput] = engine.Local{Dir: k.copied}
 	case config.SourceDebs:
 		for _, in := range j.Kernel.source {
 			if err := b.addFile(ctx, locals, kernel.SourceInput, in); err != nil {
@@ -196,8 +224,27 @@ func (b *Builder) sourceInput(ctx context.Context, j *Job, locals map[string]eng
 	return nil
 }
 
+// copyTree copies the directory, once.
+func (k *kernelInputs) copyTree(ctx context.Context, in input) error {
+	if k.copied != "" {
+		return nil
+	}
+	tmp := k.temporaryDir()
+	err := os.MkdirAll(tmp, 0o755)
+	if err == nil {
+		k.copied, err = os.MkdirTemp(tmp, "tree-*")
+	}
+	if err == nil {
+		err = in.snapshot(ctx, k.copied)
+	}
+	if err != nil {
+		return errors.Join(err, k.close())
+	}
+	return nil
+}
+
 func (b *Builder) addFile(ctx context.Context, locals map[string]engine.Local, name string, in input) error {
-	file, err := b.keep(ctx, stageKernel, in)
+	file, err := b.keep(ctx, in)
 	if err != nil {
 		return err
 	}
@@ -312,9 +359,11 @@ func isA[T error](err error) bool {
 }
 
 func (b *Builder) temporary(pattern string) (*os.File, error) {
-	dir := filepath.Join(b.Cache, "tmp")
+	dir := b.temporaryDir()
 	if err := os.MkdirAll(dir, 0o755); err != nil {
 		return nil, err
 	}
 	return os.CreateTemp(dir, pattern)
 }
+
+func (b *Builder) temporaryDir() string { return filepath.Join(b.Cache, "tmp") }

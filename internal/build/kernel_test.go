@@ -140,12 +140,12 @@ func TestKernelInputs(t *testing.T) {
 		{"a tarball", config.Kernel{Method: config.MethodSource, Source: config.Source{Kind: config.SourceURL, URL: one}, Patches: []string{patch}},
 			map[string]engine.Local{"files": files(sum("1"), sum("patch"))}},
 		{"a source tree", config.Kernel{Method: config.MethodSource, Source: config.Source{Kind: config.SourceDir, Dir: dir}},
-			map[string]engine.Local{"source": {Dir: dir, Exclude: []string{".git"}}}},
+			map[string]engine.Local{"source": {Dir: "a copy"}}},
 		{"Debian's kernel", config.Kernel{Method: config.MethodDebian}, map[string]engine.Local{"source": debs}},
 		{"packages", config.Kernel{Method: config.MethodDeb, Source: config.Source{Kind: config.SourceDebs, Debs: []string{two, one}}},
 			map[string]engine.Local{"source": files(sum("2")+".deb", sum("1")+".deb")}},
 		{"a directory", config.Kernel{Method: config.MethodDir, Source: config.Source{Kind: config.SourceDir, Dir: dir}},
-			map[string]engine.Local{"source": {Dir: dir, Exclude: []string{".git"}}}},
+			map[string]engine.Local{"source": {Dir: "a copy"}}},
 	} {
 		t.Run(c.name, func(t *testing.T) {
 			c.k.Series, c.k.Config = "6.12", "generic"
@@ -154,9 +154,25 @@ func TestKernelInputs(t *testing.T) {
 			j := p.job()
 			p.cached(j)
 			b, _ := p.maker(&heard{})
-			got, err := b.kernelInputs(j)(t.Context())
+			in := b.kernelInputs(j)
+			got, err := in.bring(t.Context())
 			if err != nil {
 				t.Fatal(err)
+			}
+			if again, err := in.bring(t.Context()); err != nil || !cmp.Equal(got, again) {
+				t.Errorf("brought twice: got %v and %v, %v", got, again, err)
+			}
+			if l := got["source"]; len(l.Include) == 0 && l.Dir != "" {
+				if sumOf(t, l.Dir) != sumOf(t, dir) {
+					t.Errorf("%s is no copy of %s", l.Dir, dir)
+				}
+				got["source"] = engine.Local{Dir: "a copy"}
+			}
+			if err := in.close(); err != nil {
+				t.Error(err)
+			}
+			if c.k.Source.Kind == config.SourceDir {
+				leftNothing(t, b)
 			}
 			if diff := cmp.Diff(c.want, got); diff != "" {
 				t.Error(diff)
@@ -178,21 +194,64 @@ func TestKernelInputFailures(t *testing.T) {
 	j := p.job()
 	b, _ := p.maker(&heard{})
 	var offline *download.OfflineError
-	if _, err := b.kernelInputs(j)(t.Context()); !errors.As(err, &offline) {
+	if _, err := b.kernelInputs(j).bring(t.Context()); !errors.As(err, &offline) {
 		t.Errorf("no packages: got %v", err)
 	}
 	p.cached(j)
 	p.file("a.patch", "changed meanwhile")
 	var ve *download.VerifyError
-	if _, err := b.kernelInputs(j)(t.Context()); !errors.As(err, &ve) {
+	if _, err := b.kernelInputs(j).bring(t.Context()); !errors.As(err, &ve) {
 		t.Errorf("a patch that is another one now: got %v", err)
 	}
 	p.req.Flavor.Kernel = config.Kernel{Method: config.MethodDeb, Source: config.Source{Kind: config.SourceDebs, Debs: []string{p.file("a.deb", "x")}}}
 	p.relock()
 	j = p.job()
 	p.file("a.deb", "changed meanwhile")
-	if _, err := b.kernelInputs(j)(t.Context()); !errors.As(err, &ve) {
+	if _, err := b.kernelInputs(j).bring(t.Context()); !errors.As(err, &ve) {
 		t.Errorf("a package that is another one now: got %v", err)
+	}
+}
+
+// What is sent is what the plan has the digest of, whatever happens to the directory meanwhile.
+func TestKernelTreeThatChanges(t *testing.T) {
+	for _, method := range []string{config.MethodSource, config.MethodDir} {
+		for _, c := range []struct {
+			name   string
+			change func(p *project)
+			same   bool // in content
+		}{
+			{"other content", func(p *project) { p.file("linux/Kbuild", "other") }, false},
+			{"a file more", func(p *project) { p.file("linux/Makefile", "x") }, false},
+			{"gone", func(p *project) { os.RemoveAll(filepath.Join(p.dir, "linux")) }, false},
+			{"another time", func(p *project) { os.Chtimes(filepath.Join(p.dir, "linux/Kbuild"), time.Unix(1, 0), time.Unix(1, 0)) }, true},
+			{"version control", func(p *project) { p.file("linux/.git/HEAD", "x") }, true},
+		} {
+			t.Run(method+", "+c.name, func(t *testing.T) {
+				p := newProject(t)
+				p.req.Flavor.Kernel.Method = method
+				p.req.Flavor.Kernel.Source = config.Source{Kind: config.SourceDir, Dir: filepath.Dir(p.file("linux/Kbuild", "x"))}
+				p.relock()
+				j := p.job()
+				b, _ := p.maker(&heard{})
+				c.change(p)
+				in := b.kernelInputs(j)
+				locals, err := in.bring(t.Context())
+				var input *InputError
+				if c.same && err != nil || !c.same && (!errors.As(err, &input) || !strings.Contains(err.Error(), "changed while it was read")) {
+					t.Fatalf("got %v", err)
+				}
+				if c.same {
+					p.file("linux/Kbuild", "changed after it was copied")
+					if data, err := os.ReadFile(filepath.Join(locals["source"].Dir, "Kbuild")); err != nil || string(data) != "x" {
+						t.Errorf("got %q, %v", data, err)
+					}
+				}
+				if err := in.close(); err != nil {
+					t.Error(err)
+				}
+				leftNothing(t, b)
+			})
+		}
 	}
 }
 
@@ -232,6 +291,27 @@ func TestKernelIsCompiled(t *testing.T) {
 	ref, err := b.Kernel(t.Context(), j)
 	if err != nil || ref != compile.tag || len(f.buildKit.all()) != 3 {
 		t.Errorf("again: got %s, %v, %d builds", ref, err, len(f.buildKit.all()))
+	}
+}
+
+// A kernel that takes none of its own modules is noticed before it is compiled.
+func TestUnloadableModulesStopTheBuild(t *testing.T) {
+	p := newProject(t)
+	p.req.Flavor.Kernel.Set = []config.Setting{{Name: "MODULE_SIG", Value: "y", Pos: "hookbuild.yaml:5:5"}, {Name: "MODULE_SIG_FORCE", Value: "y", Pos: "hookbuild.yaml:6:5"}}
+	b, f := p.maker(&heard{}, "hookbuild/kernel:")
+	j := p.job()
+	p.cached(j)
+	_, err := b.Kernel(t.Context(), j)
+	var unmet *UnmetError
+	if !errors.As(err, &unmet) || len(unmet.Unmet) != 1 || unmet.Unmet[0].Line.Name != "CRYPTO_SHA256" || len(f.buildKit.all()) != 0 {
+		t.Errorf("got %v, built %q", err, f.buildKit.tags())
+	}
+	c, err := b.Configurator(t.Context(), j)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if got, err := c.Check(t.Context()); err != nil || len(got) != 1 || !strings.HasPrefix(got[0].String(), "MODULE_SIG: CONFIG_CRYPTO_SHA256=y") {
+		t.Errorf("checked: got %v, %v", got, err)
 	}
 }
 
@@ -351,7 +431,7 @@ func TestFinishedKernels(t *testing.T) {
 				t.Errorf("got %+v, heard %q", got, h.lines)
 			}
 			text, err := b.KernelConfig(t.Context(), j)
-			if err != nil || string(text) != "x" {
+			if err != nil || string(text) != kernelConfig {
 				t.Errorf("its configuration: got %q, %v", text, err)
 			}
 			if _, err := b.Configurator(t.Context(), j); !isA[*InputError](err) || !strings.Contains(err.Error(), "there is nothing to configure") {
@@ -480,6 +560,30 @@ func TestPullOfWhatIsNotThere(t *testing.T) {
 	leftNothing(t, b)
 }
 
+// Offline the repository is not asked, and the kernel made from the cache.
+func TestPullOffline(t *testing.T) {
+	p, h := newProject(t), &heard{}
+	b, f := p.maker(h, "hookbuild/kernel:")
+	j := p.job()
+	p.cached(j)
+	b.Registry.Offline, b.Kernels = true, KernelOptions{Repository: "registry.example/k", Pull: true}
+	if _, err := b.Kernel(t.Context(), j); err != nil {
+		t.Fatal(err)
+	}
+	if !slices.Equal(f.buildKit.tags(), []string{"hookbuild/kernel:amd64"}) || h.has("start pull") {
+		t.Errorf("built %q, heard %q", f.buildKit.tags(), h.lines)
+	}
+	if !h.begins("warn --offline: registry.example/k is not asked for the kernel") {
+		t.Errorf("heard %q", h.lines)
+	}
+	heardAgain := &heard{}
+	b, _ = p.maker(heardAgain)
+	b.Registry.Offline, b.Kernels = true, KernelOptions{Repository: "registry.example/k", Pull: true}
+	if _, err := b.Kernel(t.Context(), j); err != nil || heardAgain.begins("warn") {
+		t.Errorf("with the kernel there: got %v, heard %q", err, heardAgain.lines)
+	}
+}
+
 func TestRegistryFailures(t *testing.T) {
 	_, srv := theRegistry(t)
 	refuses := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, _ *http.Request) { w.WriteHeader(http.StatusForbidden) }))
@@ -493,7 +597,6 @@ func TestRegistryFailures(t *testing.T) {
 	}{
 		{"pull, refused", KernelOptions{Repository: refuses.Listener.Addr().String() + "/k", Pull: true}, false, "pull", new(*registry.AuthError)},
 		{"push, refused", KernelOptions{Repository: refuses.Listener.Addr().String() + "/k", Push: true}, false, "push", new(*registry.AuthError)},
-		{"pull, offline", KernelOptions{Repository: srv.Listener.Addr().String() + "/k", Pull: true}, true, "pull", new(*registry.OfflineError)},
 		{"push, offline", KernelOptions{Repository: srv.Listener.Addr().String() + "/k", Push: true}, true, "push", new(*registry.OfflineError)},
 	} {
 		t.Run(c.name, func(t *testing.T) {
@@ -556,15 +659,22 @@ func TestKernelFromKernelOrg(t *testing.T) {
 	j := p.job()
 	b, _ := p.maker(&heard{})
 	spec, err := b.kernelSpec(j, "")
-	want := kernel.Source{Kind: kernel.Tarball, Version: "6.12.9", SHA256: []string{pin.SHA256}, Signers: pin.SignedBy}
+	want := kernel.Source{Kind: kernel.Tarball, Version: "6.12.9", SHA256: []string{pin.SHA256}}
 	if diff := cmp.Diff(want, spec.Source); diff != "" || err != nil {
 		t.Error(diff, err)
+	}
+	resigned := *j // by another developer, over the same bytes
+	other := *j.Entry.Kernel
+	other.SignedBy = []string{"F1", "F2"}
+	resigned.Entry.Kernel = &other
+	if again, err := b.kernelSpec(&resigned, ""); err != nil || again.Ref() != spec.Ref() {
+		t.Errorf("another signature makes another kernel: %v", err)
 	}
 	for _, name := range []string{"kernel.org", "files"} { // from the server, and from what kernelorg keeps
 		if err := os.RemoveAll(filepath.Join(p.dir, "cache", name)); err != nil {
 			t.Fatal(err)
 		}
-		got, err := b.kernelInputs(j)(t.Context())
+		got, err := b.kernelInputs(j).bring(t.Context())
 		if err != nil {
 			t.Fatal(err)
 		}
@@ -580,7 +690,7 @@ func TestKernelFromKernelOrg(t *testing.T) {
 		t.Fatal(err)
 	}
 	var offline *download.OfflineError
-	if _, err := b.kernelInputs(j)(t.Context()); !errors.As(err, &offline) {
+	if _, err := b.kernelInputs(j).bring(t.Context()); !errors.As(err, &offline) {
 		t.Errorf("offline: got %v", err)
 	}
 }

@@ -12,6 +12,7 @@ import (
 	"io/fs"
 	"os"
 	"path/filepath"
+	"regexp"
 	"strings"
 
 	"github.com/hookbuild/hookbuild/internal/config"
@@ -24,12 +25,28 @@ type input struct {
 	sha256 string // of the file, or of the directory's content
 	dir    bool
 	suffix string // of its name in the cache
+	// leaveOut are the names of files that are not part of a directory; nil is none.
+	leaveOut *regexp.Regexp
 }
 
 // newInput reads what from names, for its digest. want is the digest that it must have, "" where it is a path
 // and anything will do; of a URL nothing is fetched yet.
 func newInput(what, from, want, suffix string) (input, error) {
-	in := input{from: from, sha256: want, suffix: suffix}
+	return input{from: from, sha256: want, suffix: suffix}.read(what)
+}
+
+// buildProduct are the files that kbuild leaves beside a module's sources. It would take them for built, against
+// whatever kernel that was. A binary that belongs to the sources is called NAME.o_shipped
+// (https://docs.kernel.org/kbuild/modules.html).
+var buildProduct = regexp.MustCompile(`^(.*\.(o|ko|mod|mod\.c)|\..*\.cmd|Module\.symvers|modules\.order)$`)
+
+// newModule reads an external module.
+func newModule(x config.ExternalModule) (input, error) {
+	return input{from: x.URL, sha256: x.SHA256, leaveOut: buildProduct}.read("external module " + x.Name)
+}
+
+func (in input) read(what string) (input, error) {
+	from, want := in.from, in.sha256
 	if config.IsURL(from) {
 		return in, nil
 	}
@@ -40,14 +57,11 @@ func newInput(what, from, want, suffix string) (input, error) {
 	if in.dir = info.IsDir(); !in.dir && !info.Mode().IsRegular() { // reading a pipe might never end
 		return in, &InputError{What: fmt.Sprintf("%s: %s is neither a file nor a directory", what, from)}
 	}
-	sum := fileSum
-	if in.dir {
-		sum = treeSum
-		in.from, err = filepath.EvalSymlinks(from) // what walks a tree does not follow a link to it
-	}
 	got := ""
-	if err == nil {
-		got, err = sum(in.from)
+	if !in.dir {
+		got, err = fileSum(from)
+	} else if in.from, err = filepath.EvalSymlinks(from); err == nil { // what walks a tree does not follow a link to it
+		got, err = treeSum(in.from, in.leaveOut)
 	}
 	if err != nil {
 		return in, &InputError{What: fmt.Sprintf("%s: %v", what, err)}
@@ -80,9 +94,9 @@ func fileSum(file string) (string, error) {
 }
 
 // treeSum is the digest of a directory: names, kinds, executable bits, targets of links and contents.
-func treeSum(dir string) (string, error) {
+func treeSum(dir string, leaveOut *regexp.Regexp) (string, error) {
 	h := sha256.New()
-	err := walkTree(dir, func(name string, info fs.FileInfo) error {
+	err := walkTree(dir, leaveOut, func(name string, info fs.FileInfo) error {
 		file := filepath.Join(dir, filepath.FromSlash(name))
 		switch {
 		case info.Mode().Type() == fs.ModeSymlink:
@@ -91,7 +105,7 @@ func treeSum(dir string) (string, error) {
 			return err
 		case info.Mode().IsRegular():
 			sum, err := fileSum(file)
-			fmt.Fprintf(h, "file %q %v %s\n", name, info.Mode().Perm()&0o100 != 0, sum)
+			fmt.Fprintf(h, "file %q %v %s\n", name, isProgram(info), sum)
 			return err
 		}
 		fmt.Fprintf(h, "dir %q\n", name)
@@ -100,9 +114,11 @@ func treeSum(dir string) (string, error) {
 	return hex.EncodeToString(h.Sum(nil)), err
 }
 
-// walkTree visits directories, regular files and symlinks below dir in the order of their names. What version
-// control keeps beside them is not part of a source.
-func walkTree(dir string, visit func(name string, info fs.FileInfo) error) error {
+func isProgram(info fs.FileInfo) bool { return info.Mode().Perm()&0o100 != 0 }
+
+// walkTree visits directories, regular files and symlinks below dir in the order of their names, but for files
+// that are to be left out. What version control keeps beside them is not part of a source.
+func walkTree(dir string, leaveOut *regexp.Regexp, visit func(name string, info fs.FileInfo) error) error {
 	return filepath.WalkDir(dir, func(file string, d fs.DirEntry, err error) error {
 		if err != nil {
 			return err
@@ -124,6 +140,9 @@ func walkTree(dir string, visit func(name string, info fs.FileInfo) error) error
 		if t := info.Mode().Type(); t != 0 && t != fs.ModeDir && t != fs.ModeSymlink {
 			return fmt.Errorf("%s is neither a file nor a directory nor a symlink", file)
 		}
+		if leaveOut != nil && !d.IsDir() && leaveOut.MatchString(d.Name()) {
+			return nil
+		}
 		return visit(filepath.ToSlash(name), info)
 	})
 }
@@ -134,7 +153,7 @@ func (b *Builder) inputDir() string { return filepath.Join(b.Cache, "files") }
 func (in input) name() string { return in.sha256 + in.suffix }
 
 // keep puts the input into the cache under its digest, a directory as a tar, and returns its name there.
-func (b *Builder) keep(ctx context.Context, stage string, in input) (string, error) {
+func (b *Builder) keep(ctx context.Context, in input) (string, error) {
 	dest := filepath.Join(b.inputDir(), in.name())
 	if config.IsURL(in.from) {
 		var done int64
@@ -142,7 +161,7 @@ func (b *Builder) keep(ctx context.Context, stage string, in input) (string, err
 			URL: in.from, Dest: dest, SHA256: in.sha256, Size: -1, Max: maxInput,
 			Moved: func(n int64) {
 				done += n
-				b.Report.Count(stage, filepath.Base(in.from), done, 0)
+				b.Report.Count(stageKernel, filepath.Base(in.from), done, 0)
 			},
 		})
 	}
@@ -196,10 +215,10 @@ const maxInput = 4 << 30
 func pack(in input, dest string) error {
 	r, w := io.Pipe()
 	go func() {
-		err := packTo(w, in.from)
+		err := packTo(w, in.from, in.leaveOut)
 		if err == nil {
 			var got string
-			if got, err = treeSum(in.from); err == nil {
+			if got, err = treeSum(in.from, in.leaveOut); err == nil {
 				err = in.is(got)
 			}
 		}
@@ -209,9 +228,9 @@ func pack(in input, dest string) error {
 	return errors.Join(err, r.Close())
 }
 
-func packTo(w io.Writer, dir string) error {
+func packTo(w io.Writer, dir string, leaveOut *regexp.Regexp) error {
 	t := tar.NewWriter(w)
-	err := walkTree(dir, func(name string, info fs.FileInfo) error {
+	err := walkTree(dir, leaveOut, func(name string, info fs.FileInfo) error {
 		file := filepath.Join(dir, filepath.FromSlash(name))
 		target := ""
 		if info.Mode().Type() == fs.ModeSymlink {
@@ -237,4 +256,54 @@ func packTo(w io.Writer, dir string) error {
 		return err
 	})
 	return errors.Join(err, t.Close())
+}
+
+// snapshot copies the directory to dest, which must be empty, and makes sure that the copy is what the digest is
+// of: what is sent to the engine may be read long after it was planned with. Modes are as little as the digest knows
+// of them.
+func (in input) snapshot(ctx context.Context, dest string) error {
+	err := walkTree(in.from, in.leaveOut, func(name string, info fs.FileInfo) error {
+		if ctx.Err() != nil {
+			return context.Cause(ctx)
+		}
+		from, to := filepath.Join(in.from, filepath.FromSlash(name)), filepath.Join(dest, filepath.FromSlash(name))
+		switch {
+		case info.IsDir():
+			return errors.Join(os.Mkdir(to, 0o755), os.Chmod(to, 0o755)) // whatever the umask is
+		case info.Mode().Type() == fs.ModeSymlink:
+			target, err := os.Readlink(from)
+			if err != nil {
+				return err
+			}
+			return os.Symlink(target, to)
+		}
+		return copyFile(from, to, info)
+	})
+	got := ""
+	if err == nil {
+		got, err = treeSum(dest, nil)
+	}
+	_, noDest := os.Stat(dest)
+	if errors.Is(err, fs.ErrNotExist) && noDest == nil || err == nil && got != in.sha256 {
+		return &InputError{What: fmt.Sprintf("kernel: %s changed while it was read; run it again when nothing writes there", in.from)}
+	}
+	return err
+}
+
+func copyFile(from, to string, info fs.FileInfo) error {
+	mode := fs.FileMode(0o644)
+	if isProgram(info) {
+		mode = 0o755
+	}
+	src, err := os.Open(from)
+	if err != nil {
+		return err
+	}
+	defer src.Close()
+	dst, err := os.OpenFile(to, os.O_WRONLY|os.O_CREATE|os.O_EXCL, mode)
+	if err != nil {
+		return err
+	}
+	_, err = io.Copy(dst, src)
+	return errors.Join(err, dst.Chmod(mode), dst.Close(), os.Chtimes(to, info.ModTime(), info.ModTime()))
 }

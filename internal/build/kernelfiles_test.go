@@ -2,10 +2,12 @@ package build
 
 import (
 	"archive/tar"
+	"context"
 	"crypto/sha256"
 	"encoding/hex"
 	"errors"
 	"io"
+	"io/fs"
 	"net"
 	"net/http"
 	"net/http/httptest"
@@ -51,7 +53,7 @@ func lay(t *testing.T, files map[string]string) string {
 
 func sumOf(t *testing.T, dir string) string {
 	t.Helper()
-	sum, err := treeSum(dir)
+	sum, err := treeSum(dir, nil)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -127,14 +129,14 @@ func oddities(t *testing.T) map[string]string {
 
 func TestTreeSumRefuses(t *testing.T) {
 	for name, dir := range oddities(t) {
-		if _, err := treeSum(dir); err == nil || !strings.Contains(err.Error(), name+" is neither a file nor a directory nor a symlink") {
+		if _, err := treeSum(dir, nil); err == nil || !strings.Contains(err.Error(), name+" is neither a file nor a directory nor a symlink") {
 			t.Errorf("%s: got %v", name, err)
 		}
-		if err := packTo(io.Discard, dir); err == nil {
+		if err := packTo(io.Discard, dir, nil); err == nil {
 			t.Errorf("%s: packed", name)
 		}
 	}
-	if _, err := treeSum(filepath.Join(t.TempDir(), "none")); !errors.Is(err, os.ErrNotExist) {
+	if _, err := treeSum(filepath.Join(t.TempDir(), "none"), nil); !errors.Is(err, os.ErrNotExist) {
 		t.Errorf("got %v", err)
 	}
 }
@@ -188,7 +190,7 @@ func keeper(t *testing.T) *Builder {
 
 func kept(t *testing.T, b *Builder, in input) string {
 	t.Helper()
-	name, err := b.keep(t.Context(), stageKernel, in)
+	name, err := b.keep(t.Context(), in)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -246,14 +248,14 @@ func TestKeepFile(t *testing.T) {
 		t.Fatal(err)
 	}
 	var ve *download.VerifyError
-	if _, err := b.keep(t.Context(), stageKernel, in); !errors.As(err, &ve) || ve.Got != hexSum([]byte("changed")) || !strings.HasPrefix(ve.Want, in.sha256) {
+	if _, err := b.keep(t.Context(), in); !errors.As(err, &ve) || ve.Got != hexSum([]byte("changed")) || !strings.HasPrefix(ve.Want, in.sha256) {
 		t.Errorf("changed: got %v", err)
 	}
 	nothingIn(t, b)
 	if err := os.Remove(file); err != nil {
 		t.Fatal(err)
 	}
-	if _, err := b.keep(t.Context(), stageKernel, in); !errors.Is(err, os.ErrNotExist) {
+	if _, err := b.keep(t.Context(), in); !errors.Is(err, os.ErrNotExist) {
 		t.Errorf("gone: got %v", err)
 	}
 }
@@ -303,10 +305,96 @@ func TestKeepDirectory(t *testing.T) {
 		t.Fatal(err)
 	}
 	var ve *download.VerifyError
-	if _, err := b.keep(t.Context(), stageKernel, in); !errors.As(err, &ve) || ve.Got != sumOf(t, dir) {
+	if _, err := b.keep(t.Context(), in); !errors.As(err, &ve) || ve.Got != sumOf(t, dir) {
 		t.Errorf("changed: got %v", err)
 	}
 	nothingIn(t, b)
+}
+
+// A copy has what the digest is of, and nothing that depends on modes and the umask.
+func TestSnapshot(t *testing.T) {
+	dir := lay(t, join(tree, map[string]string{".git/HEAD": "x"}))
+	at := time.Unix(1_000_000_000, 0)
+	err := errors.Join(os.Chmod(filepath.Join(dir, "Kbuild"), 0o600), os.Chmod(filepath.Join(dir, "a"), 0o700), os.Chtimes(filepath.Join(dir, "a/b/c.c"), at, at))
+	if err != nil {
+		t.Fatal(err)
+	}
+	in, err := newInput("kernel", dir, "", "")
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer syscall.Umask(syscall.Umask(0o077))
+	dest := t.TempDir()
+	if err := in.snapshot(t.Context(), dest); err != nil || sumOf(t, dest) != in.sha256 {
+		t.Fatalf("got %v", err)
+	}
+	for name, want := range map[string]fs.FileMode{"Kbuild": 0o644, "scripts/run": 0o755, "a": 0o755 | fs.ModeDir, "a/b/c.c": 0o644} {
+		info, err := os.Stat(filepath.Join(dest, name))
+		if err != nil || info.Mode() != want {
+			t.Errorf("%s: got %v, %v, want mode %v", name, info, err, want)
+		}
+		if name == "a/b/c.c" && !info.ModTime().Equal(at) {
+			t.Errorf("%s: got time %v, want %v", name, info.ModTime(), at)
+		}
+	}
+	if _, err := os.Lstat(filepath.Join(dest, ".git")); !errors.Is(err, fs.ErrNotExist) {
+		t.Errorf("what version control keeps: got %v", err)
+	}
+	ctx, cancel := context.WithCancel(t.Context())
+	cancel()
+	if err := in.snapshot(ctx, t.TempDir()); !errors.Is(err, context.Canceled) {
+		t.Errorf("cancelled: got %v", err)
+	}
+	if err := in.snapshot(t.Context(), filepath.Join(t.TempDir(), "none")); !errors.Is(err, fs.ErrNotExist) {
+		t.Errorf("no place to copy to: got %v", err)
+	}
+}
+
+// What an earlier build has left in an external module's directory is not part of it.
+func TestExternalModuleWithoutBuildProducts(t *testing.T) {
+	source := map[string]string{
+		"Kbuild": "obj-m := hello.o\n", "hello.c": "int c;", "blob.o_shipped": "x", "src/kobject.c": "", "src/x.mod.h": "", "src/o": "", "notes.cmd": "",
+		"old.o/kept.c": "", "link": "-> hello.c",
+	}
+	products := map[string]string{
+		"hello.o": "1", "hello.ko": "2", "hello.mod": "3", "hello.mod.c": "4", "hello.mod.o": "5", ".hello.o.cmd": "6", "Module.symvers": "7",
+		"modules.order": "8", ".Module.symvers.cmd": "9", "src/deep.o": "10", "src/.deep.o.cmd": "11", "other.ko": "-> hello.ko",
+	}
+	clean, err := newModule(config.ExternalModule{Name: "hello", URL: lay(t, source)})
+	if err != nil {
+		t.Fatal(err)
+	}
+	dir := lay(t, join(source, products))
+	built, err := newModule(config.ExternalModule{Name: "hello", URL: dir})
+	if err != nil || built.sha256 != clean.sha256 {
+		t.Errorf("got %s, %v; want %s as without build products", built.sha256, err, clean.sha256)
+	}
+	b := keeper(t)
+	var names []string
+	for r := tar.NewReader(strings.NewReader(kept(t, b, built))); ; {
+		h, err := r.Next()
+		if err == io.EOF {
+			break
+		}
+		if err != nil {
+			t.Fatal(err)
+		}
+		names = append(names, h.Name)
+	}
+	want := []string{"Kbuild", "blob.o_shipped", "hello.c", "link", "notes.cmd", "old.o", "old.o/kept.c", "src", "src/kobject.c", "src/o", "src/x.mod.h"}
+	if diff := cmp.Diff(want, names); diff != "" {
+		t.Error(diff)
+	}
+	// A build beside it is no change.
+	again := keeper(t)
+	if err := os.WriteFile(filepath.Join(dir, "hello.o"), []byte("built again"), 0o644); err != nil {
+		t.Fatal(err)
+	}
+	kept(t, again, built)
+	whole, err := newInput("kernel", dir, "", "")
+	if err != nil || whole.sha256 == clean.sha256 {
+		t.Errorf("of a kernel's directory everything counts: got %s, %v", whole.sha256, err)
+	}
 }
 
 func join(all ...map[string]string) map[string]string {
@@ -350,15 +438,15 @@ func TestKeepURL(t *testing.T) {
 	var offline *download.OfflineError
 	bad := good
 	bad.sha256 = strings.Repeat("a", 64)
-	if _, err := b.keep(t.Context(), stageKernel, bad); !errors.As(err, &ve) || ve.Got != good.sha256 {
+	if _, err := b.keep(t.Context(), bad); !errors.As(err, &ve) || ve.Got != good.sha256 {
 		t.Errorf("another content: got %v", err)
 	}
 	bad.from = srv.URL + "/none"
-	if _, err := b.keep(t.Context(), stageKernel, bad); !errors.As(err, &fe) || fe.Status != http.StatusNotFound {
+	if _, err := b.keep(t.Context(), bad); !errors.As(err, &fe) || fe.Status != http.StatusNotFound {
 		t.Errorf("nothing there: got %v", err)
 	}
 	b.Download.Offline = true
-	if _, err := b.keep(t.Context(), stageKernel, good); !errors.As(err, &offline) {
+	if _, err := b.keep(t.Context(), good); !errors.As(err, &offline) {
 		t.Errorf("offline: got %v", err)
 	}
 	nothingIn(t, b)
@@ -378,12 +466,12 @@ func TestPack(t *testing.T) {
 		t.Error("no place to write to: no error")
 	}
 	digest := sha256.New()
-	if err := packTo(digest, dir); err != nil {
+	if err := packTo(digest, dir, nil); err != nil {
 		t.Fatal(err)
 	}
 	first := hex.EncodeToString(digest.Sum(nil))
 	digest.Reset()
-	if err := packTo(digest, dir); err != nil || hex.EncodeToString(digest.Sum(nil)) != first {
+	if err := packTo(digest, dir, nil); err != nil || hex.EncodeToString(digest.Sum(nil)) != first {
 		t.Errorf("packed twice, it differs: %v", err)
 	}
 }

@@ -62,7 +62,7 @@ func readKernel(req Request) (*Kernel, error) {
 		k.patches = append(k.patches, kernel.Patch{Name: filepath.Base(file), SHA256: in.sha256})
 	}
 	for _, x := range f.External {
-		in, err := newInput("external module "+x.Name, x.URL, x.SHA256, "")
+		in, err := newModule(x)
 		if err != nil {
 			return nil, err
 		}
@@ -136,24 +136,23 @@ func overrides(req Request) ([]kconfig.Line, error) {
 		all = append(all, lines...)
 		return err
 	}
-	own, err := ownFragments(req)
-	if err != nil {
-		return nil, err
-	}
-	for _, name := range own {
+	for _, name := range ownFragments(req) {
 		data, err := fs.ReadFile(req.Project, name)
 		if err := add(name, data, err); err != nil {
 			return nil, err
 		}
 	}
 	for _, file := range req.Flavor.Kernel.Fragments {
-		data, err := readFragment(req, file)
-		if err := add(file, data, err); err != nil {
+		name, data, err := readFragment(req, file)
+		if err == nil {
+			err = CheckFragment(name, req.Flavor)
+		}
+		if err := add(name, data, err); err != nil {
 			return nil, err
 		}
 	}
 	for _, s := range req.Flavor.Kernel.Set {
-		line, err := kconfig.ParseSet(s.Pos, s.Name+"="+s.Value)
+		line, err := setting(s)
 		if err != nil {
 			return nil, err
 		}
@@ -162,36 +161,79 @@ func overrides(req Request) ([]kconfig.Line, error) {
 	return kconfig.Merge(all), nil
 }
 
+// setting is a symbol of the flavor's `set`.
+func setting(s config.Setting) (kconfig.Line, error) {
+	if s.Value == "" { // of YAML's two kinds of quotes one is its own
+		return kconfig.Line{}, &InputError{What: fmt.Sprintf(`%s: set: %s has no value; the empty text is '""', and n switches a symbol off`, s.Pos, s.Name)}
+	}
+	line, err := kconfig.ParseSet("set", s.Name+"="+s.Value)
+	if err != nil {
+		return line, &InputError{What: s.Pos + ": " + err.Error()}
+	}
+	line.Origin = kconfig.Origin{File: s.Pos}
+	return line, nil
+}
+
 const fragmentDir = "kernel/configs/fragments"
 
 // ownFragments are the project's fragments, in the order of their names. One that is called NAME.ARCH.config
 // counts for that architecture only.
-func ownFragments(req Request) ([]string, error) {
+func ownFragments(req Request) []string {
 	names, err := fs.Glob(req.Project, fragmentDir+"/*.config")
 	if err != nil { // a malformed pattern only
 		panic(err)
 	}
 	var own []string
 	for _, name := range names {
-		arch := strings.TrimPrefix(path.Ext(strings.TrimSuffix(name, ".config")), ".")
-		if a, err := plan.ParseArch(arch); err == nil && a != req.Flavor.Arch {
-			continue
+		if a := fragmentArch(name); a == "" || a == req.Flavor.Arch {
+			own = append(own, name)
 		}
-		own = append(own, name)
 	}
-	return own, nil
+	return own
 }
 
-// readFragment reads a file that the flavor names, or the built-in fragment of that name.
-func readFragment(req Request, file string) ([]byte, error) {
+// fragmentArch is the architecture that a fragment's name has, "" for all.
+func fragmentArch(file string) plan.Arch {
+	stem, ok := strings.CutSuffix(path.Base(filepath.ToSlash(file)), ".config")
+	if !ok {
+		return ""
+	}
+	arch, err := plan.ParseArch(strings.TrimPrefix(path.Ext(stem), "."))
+	if err != nil {
+		return ""
+	}
+	return arch
+}
+
+// CheckFragment refuses a fragment that by its name is one for another architecture than the flavor's. The error
+// is an *InputError.
+func CheckFragment(file string, f config.Flavor) error {
+	if arch := fragmentArch(file); arch != "" && arch != f.Arch {
+		return &InputError{What: fmt.Sprintf("%s is for %s, as its name says, and flavor %s is for %s", file, arch, f.ID, f.Arch)}
+	}
+	return nil
+}
+
+// readFragment reads a file that the flavor names. A name without a directory may also be that of a fragment of
+// the project's or of a built-in one, with .config behind it or not. It returns the file's name, for messages.
+func readFragment(req Request, file string) (string, []byte, error) {
+	base := filepath.Base(file)
+	isName := file == base || filepath.Dir(file) == filepath.Dir(req.LockFile) // where config puts a name of hookbuild.yaml
 	data, err := os.ReadFile(file)
-	if !errors.Is(err, fs.ErrNotExist) {
-		return data, err
+	if !errors.Is(err, fs.ErrNotExist) || !isName {
+		return file, data, err
 	}
-	if built, berr := fs.ReadFile(req.Configs, "fragments/"+filepath.Base(file)); berr == nil {
-		return built, nil
+	// The built-in ones have a directory of another name: in a clone of hookbuild they would be the project's, which
+	// are merged without being asked for.
+	for _, dir := range []string{"fragments", "optional"} {
+		for _, name := range []string{base, base + ".config"} {
+			data, err := fs.ReadFile(req.Configs, dir+"/"+name)
+			if !errors.Is(err, fs.ErrNotExist) {
+				return fragmentDir + "/" + name, data, err
+			}
+		}
 	}
-	return nil, err
+	return file, nil, fmt.Errorf("%w, and no fragment of that name is in the project's %s or built in", err, fragmentDir)
 }
 
 // planned is what the plan says of the kernel, but for what the lock knows.

@@ -3,6 +3,7 @@ package build
 import (
 	"errors"
 	"io/fs"
+	"os"
 	"path/filepath"
 	"slices"
 	"strings"
@@ -24,9 +25,9 @@ const full = "#\n# Automatically generated file; DO NOT EDIT.\n# Linux/x86 6.12.
 // kernelConfigs are built-in ones.
 func kernelConfigs(base string) fstest.MapFS {
 	return fstest.MapFS{
-		"generic-6.12.y-x86_64":     text(base),
-		"fragments/debug.config":    text("CONFIG_DEBUG=y\n"),
-		"fragments/hardened.config": text("CONFIG_HARD=built-in\n"),
+		"generic-6.12.y-x86_64":    text(base),
+		"optional/debug.config":    text("CONFIG_DEBUG=y\n"),
+		"optional/hardened.config": text("CONFIG_HARD=built-in\n"),
 	}
 }
 
@@ -103,11 +104,15 @@ func TestAsked(t *testing.T) {
 
 func TestFragmentsByName(t *testing.T) {
 	p := newProject(t)
-	p.req.Configs = kernelConfigs("CONFIG_A=y\n")
-	missing := filepath.Join(p.dir, "debug.config")
-	p.req.Flavor.Kernel.Fragments = []string{missing}
-	if k := p.job().Kernel; !strings.Contains(string(k.Config), "CONFIG_DEBUG=y\n") {
-		t.Errorf("the built-in one: got %q", k.Config)
+	p.file("kernel/configs/fragments/site.x86_64.config", "CONFIG_SITE=y\n")
+	p.req.Configs = Overlay{Upper: os.DirFS(filepath.Join(p.dir, "kernel/configs")), Lower: kernelConfigs("CONFIG_A=y\n")}
+	for name, want := range map[string]string{
+		"debug.config": "CONFIG_DEBUG=y\n", "debug": "CONFIG_DEBUG=y\n", "site.x86_64": "CONFIG_SITE=y\n", "site.x86_64.config": "CONFIG_SITE=y\n",
+	} {
+		p.req.Flavor.Kernel.Fragments = []string{filepath.Join(p.dir, name)}
+		if k := p.job().Kernel; !strings.Contains(string(k.Config), want) {
+			t.Errorf("%s: got %q", name, k.Config)
+		}
 	}
 	p.req.Flavor.Kernel.Fragments = []string{p.file("debug.config", "CONFIG_MINE=y\n")}
 	if k := p.job().Kernel; strings.Contains(string(k.Config), "CONFIG_DEBUG") || !strings.Contains(string(k.Config), "CONFIG_MINE=y\n") {
@@ -128,6 +133,26 @@ func TestKernelInputFaults(t *testing.T) {
 		want   string
 	}{
 		{"a fragment that is nowhere", k(func(p *project, k *config.Kernel) { k.Fragments = []string{filepath.Join(p.dir, "none.config")} }), &input, "none.config"},
+		{"a path that ends like a built-in one", k(func(p *project, k *config.Kernel) {
+			p.req.Configs, k.Fragments = kernelConfigs(""), []string{filepath.Join(p.dir, "kernl", "debug.config")}
+		}), &input, "kernl/debug.config: no such file"},
+		{"a path elsewhere that ends like a built-in one", k(func(p *project, k *config.Kernel) {
+			p.req.Configs, k.Fragments = kernelConfigs(""), []string{"/none/debug.config"}
+		}), &input, "/none/debug.config: no such file"},
+		{"a fragment for another architecture", k(func(p *project, k *config.Kernel) {
+			k.Fragments = []string{p.file("nic.aarch64.config", "CONFIG_A=y\n")}
+		}), &input, "nic.aarch64.config is for aarch64, as its name says, and flavor hook-default-amd64 is for x86_64"},
+		{"one of the project's for another architecture", k(func(p *project, k *config.Kernel) {
+			p.file("kernel/configs/fragments/nic.arm64.config", "CONFIG_A=y\n")
+			p.req.Configs = Overlay{Upper: os.DirFS(filepath.Join(p.dir, "kernel/configs")), Lower: kernelConfigs("")}
+			k.Fragments = []string{filepath.Join(p.dir, "nic.arm64")}
+		}), &input, "kernel/configs/fragments/nic.arm64.config is for aarch64"},
+		{"an empty value", k(func(_ *project, k *config.Kernel) {
+			k.Set = []config.Setting{{Name: "X", Value: "", Pos: "hookbuild.yaml:7:5"}}
+		}), &input, `hookbuild.yaml:7:5: set: X has no value; the empty text is '""'`},
+		{"a value that is none", k(func(_ *project, k *config.Kernel) {
+			k.Set = []config.Setting{{Name: "X", Value: `"open`, Pos: "hookbuild.yaml:7:5"}}
+		}), &input, `hookbuild.yaml:7:5: set X="open: `},
 		{"a fragment that is a directory", k(func(p *project, k *config.Kernel) { k.Fragments = []string{p.dir} }), &input, "is a directory"},
 		{"a fragment with a fault", k(func(p *project, k *config.Kernel) {
 			k.Fragments = []string{p.file("bad.config", "CONFIG_A=y\nCONFIG B\n")}
@@ -185,7 +210,7 @@ func TestPatchesAndExternalModules(t *testing.T) {
 	}
 	j := p.job()
 	sum := func(s string) string { return hexSum([]byte(s)) }
-	tree, err := treeSum(filepath.Dir(dir))
+	tree, err := treeSum(filepath.Dir(dir), nil)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -302,7 +327,7 @@ func TestPlanIDSeesTheKernel(t *testing.T) {
 			p.req.Configs.(fstest.MapFS)["mine-6.12.y-x86_64"] = text("CONFIG_A=y\n")
 		}),
 		"a comment in a built-in fragment": with(func(p *project, _ *config.Kernel) {
-			p.req.Configs.(fstest.MapFS)["fragments/debug.config"] = text("#\n")
+			p.req.Configs.(fstest.MapFS)["optional/debug.config"] = text("#\n")
 		}),
 		"a directory beside the fragments": with(func(p *project, _ *config.Kernel) { p.file("kernel/configs/fragments/sub/x.config", "CONFIG_B=y\n") }),
 	} {

@@ -9,7 +9,9 @@ import (
 
 	"github.com/hookbuild/hookbuild/internal/debian"
 	"github.com/hookbuild/hookbuild/internal/download"
+	"github.com/hookbuild/hookbuild/internal/image"
 	"github.com/hookbuild/hookbuild/internal/kernelorg"
+	"github.com/hookbuild/hookbuild/internal/resolve"
 )
 
 // Packages gets Debian packages. The mirror is looked for only when something has to be fetched, so that a
@@ -20,6 +22,7 @@ type Packages struct {
 	Apt    fs.FS         // the host's apt configuration
 
 	KernelOrg *kernelorg.Client
+	Images    image.Finder // its Platform is that of each request
 
 	mu    sync.Mutex
 	found *debian.Mirror
@@ -40,6 +43,18 @@ func (p *Packages) Index(ctx context.Context, r debian.IndexRequest) (*debian.In
 // KernelPin finds and verifies a kernel source at kernel.org.
 func (p *Packages) KernelPin(ctx context.Context, w kernelorg.Want) (kernelorg.Pin, error) {
 	return p.KernelOrg.Resolve(ctx, w)
+}
+
+// ImagePin finds out what a reference to a container image means.
+func (p *Packages) ImagePin(ctx context.Context, ref, platform string) (resolve.Image, error) {
+	got, err := p.images(platform).Resolve(ctx, ref)
+	return resolve.Image{Config: got.Config, Manifest: got.Manifest}, err
+}
+
+func (p *Packages) images(platform string) image.Finder {
+	f := p.Images
+	f.Platform = platform
+	return f
 }
 
 // Fetch brings packages into the cache and returns their files by SHA-256. progress may be nil.

@@ -67,7 +67,7 @@ func newProject(t *testing.T) *project {
 			return strings.Fields(string(data)), nil, err
 		},
 	}
-	p.lock(resolve.Component{Name: "dhcp", Seeds: []string{"udhcpc"}}, resolve.Component{Name: "init", Seeds: []string{"busybox-static"}})
+	p.relock()
 	return p
 }
 
@@ -232,10 +232,15 @@ func TestPrepareRefuses(t *testing.T) {
 		{"a way out", image("build:../init"), `"../init" is no name`},
 		{"an absolute path", image("build:/init"), `"/init" is no name`},
 		{"a way round", image("build:dhcp/../init"), "is no name"},
+		{"a layout of what is built here", func(p *project) {
+			p.req.LinuxKit = []string{p.file("my.yaml", "volumes: [{name: v, image: \"build:init\", format: oci}]\n")}
+		}, "a volume of format oci cannot hold build:init"},
 		{"this directory", image("build:."), `"." is no name`},
 		{"no name", image("build:"), `"" is no name`},
 		{"what a tag cannot hold", image("build:a@b"), "is no name"},
-		{"a list of packages with a fault", func(p *project) { delete(p.req.Userland.(fstest.MapFS), "dhcp/packages") }, "dhcp/packages"},
+		{"a list of packages with a fault", func(p *project) {
+			p.req.Packages = func(fs.FS, string) ([]string, []string, error) { return nil, nil, errors.New("dhcp/packages:1: no") }
+		}, "dhcp/packages:1: no"},
 		{"a source that is a directory", func(p *project) {
 			p.req.LinuxKit = []string{p.file("my.yaml", "files:\n  - path: a\n    source: .\n")}
 		}, "is a directory"},
@@ -305,5 +310,24 @@ func TestSortedVars(t *testing.T) {
 	}
 	if !slices.Equal(got, slices.Sorted(maps.Keys(vars))) {
 		t.Errorf("got %q", got)
+	}
+}
+
+func TestComponentsElsewhere(t *testing.T) {
+	p := newProject(t)
+	p.lock(resolve.Component{Name: "tools/ntp", Seeds: []string{"chrony"}})
+	p.file("tools/ntp/Dockerfile", "FROM scratch\n")
+	p.file("tools/ntp/packages", "chrony")
+	p.file("tools/bare/Dockerfile", "FROM scratch\n")
+	p.req.LinuxKit = []string{p.file("my.yaml", "init: [\"build:tools/ntp\", \"build:./tools/bare/\"]\n")}
+	j := p.job()
+	if len(j.Components) != 2 || j.Components[0].Name != "tools/bare" || j.Components[0].Ref != "build:./tools/bare/" || len(j.Components[0].Seeds) != 0 ||
+		j.Components[1].Name != "tools/ntp" || len(j.Components[1].Seeds) != 1 {
+		t.Fatalf("got %+v", j.Components)
+	}
+	before := j.Plan.ID()
+	p.file("tools/bare/Dockerfile", "FROM scratch\nCOPY x /\n")
+	if p.job().Plan.ID() == before {
+		t.Error("another content has the same plan")
 	}
 }

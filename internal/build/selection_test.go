@@ -129,7 +129,7 @@ func TestImagesOfAnotherForm(t *testing.T) {
 		{"modules that are no tar", "hookbuild/kernel:", files{{"kernel", "x"}, {"kernel.tar", strings.Repeat("x", 1024)}}, "read the kernel's modules"},
 		{"no report", "hookbuild/modules:", files{{"kernel", "x"}}, "/firmware"},
 		{"a report without meaning", "hookbuild/modules:", files{{"firmware", "what\tis\tthis\n"}}, "has no meaning"},
-		{"no metadata", "hookbuild/kernel:", files{{"kernel", "x"}, {"kernel.tar", ""}, {"config", ""}}, "/metadata.json"},
+		{"no metadata", "hookbuild/kernel:", files{{"kernel", "x"}, {"kernel.tar", ""}, {"config", kernelConfig}}, "/metadata.json"},
 	} {
 		t.Run(c.name, func(t *testing.T) {
 			p := newProject(t)

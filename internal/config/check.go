@@ -25,6 +25,21 @@ func (s *resolver) check(p pair, e entry) {
 	s.checkEffects(k, e.Kernel)
 	s.checkFit(k, e.Kernel)
 	s.checkDebianSeries(p, e.Kernel)
+	s.checkLevel(own.Initramfs.Level, e.Initramfs.Compression.V)
+}
+
+// checkLevel holds a level to what the compression, which may be inherited, has.
+func (s *resolver) checkLevel(v strictyaml.Value[level], c compression) {
+	if !v.Set() || c == "" {
+		return
+	}
+	highest := map[compression]level{CompressionGzip: 9, CompressionZstd: 4}[c]
+	switch {
+	case highest == 0:
+		s.r.Faultf(v.Pos, `"level" has no effect: compression is %s; say which one`, c)
+	case v.V < 1 || v.V > highest:
+		s.r.Faultf(v.Pos, `"level": want 1 to %d for %s, got %d`, highest, c, v.V)
+	}
 }
 
 // checkSource looks at a source that is a mapping.

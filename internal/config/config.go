@@ -42,6 +42,7 @@ type KernelOrg struct {
 
 // Registry says how one registry of container images is talked to.
 type Registry struct {
+	Mirror    string // base URL of a registry that is asked first; empty: none
 	PlainHTTP bool   // http, not https
 	CA        string // path of certificates, PEM, that it is trusted by; empty: those of the host. Not with PlainHTTP
 }
@@ -59,6 +60,7 @@ type Flavor struct {
 	Kernel    Kernel
 	Userland  Userland
 	Initramfs Initramfs
+	Outputs   Outputs
 }
 
 // Kernel says where the kernel comes from and what of it goes into the initramfs. All paths are joined to the
@@ -151,14 +153,50 @@ func IsURL(location string) bool {
 
 // Userland says what the initramfs is composed of.
 type Userland struct {
-	LinuxKit []string // paths, merged in this order; empty: the embedded userland/hook.yaml
+	LinuxKit       []string        // paths, merged in this order; empty: the embedded userland/hook.yaml
+	Template       string          // which variables of LinuxKit are replaced: TemplateNone or TemplateHook
+	EmbeddedImages []EmbeddedImage // for the Docker in HookOS; not with ImagesFile
+	ImagesFile     string          // path of such a list in upstream's format, images.txt; empty: none
+	EKSABundle     string          // URL (see IsURL) or path of an EKS Anywhere release bundle manifest; empty: none
+	AgentImage     string          // the agent that EKS Anywhere starts; empty: the one that the bundle names, if it does
+	CACertificates []string        // paths of certificates, PEM, that HookOS trusts besides Debian's
+	NTP            []string        // servers, besides those that DHCP and the kernel command line name
+	AuthorizedKeys string          // path of the keys that an ssh server lets in; empty: there is no ssh server
 }
+
+// EmbeddedImage is a container image that HookOS brings along.
+type EmbeddedImage struct {
+	Source string   // as the LinuxKit YAML names images, without build:
+	As     []string // names that it has in HookOS; empty: that of Source
+}
+
+// Values of Userland.Template.
+const (
+	TemplateNone = "none" // those that are declared
+	TemplateHook = "hook" // those of upstream's hook.template.yaml
+)
 
 // Initramfs says how the archive is written.
 type Initramfs struct {
-	Compression string // gzip
-	Level       int    // 1 to 9
+	Compression string // CompressionAuto, CompressionGzip or CompressionZstd
+	Level       int    // 1 to 9 for gzip, 1 to 4 for zstd; 0: the compression's usual one
+	MaxRAM      int64  // bytes of memory that a machine may need to boot; 0: no matter
 }
+
+// Outputs says what is made besides kernel and initramfs.
+type Outputs struct {
+	ISO bool // an image that a BMC mounts as a CD
+}
+
+// Values of Initramfs.Compression.
+const (
+	CompressionAuto = "auto" // zstd where the kernel can unpack it, else gzip
+	CompressionGzip = "gzip"
+	CompressionZstd = "zstd"
+)
+
+// Compressions are the values of Initramfs.Compression.
+func Compressions() []string { return []string{CompressionAuto, CompressionGzip, CompressionZstd} }
 
 //go:embed flavors.yaml
 var builtIn []byte
@@ -202,7 +240,9 @@ func readRegistries(r *strictyaml.Reader, dir string, in strictyaml.Map[registry
 		if p.Value.PlainHTTP && p.Value.CA.Set() {
 			r.Faultf(p.Value.CA.Pos, `"ca" has no effect: plain_http is true`)
 		}
-		registries[p.Key.V] = Registry{PlainHTTP: p.Value.PlainHTTP, CA: string(p.Value.CA.V.in(dir))}
+		registries[p.Key.V] = Registry{
+			Mirror: string(p.Value.Mirror.V), PlainHTTP: p.Value.PlainHTTP, CA: string(p.Value.CA.V.in(dir)),
+		}
 	}
 	return registries
 }
@@ -245,9 +285,20 @@ func (c *Config) Flavor(id string) (Flavor, error) {
 }
 
 func (f Flavor) clone() Flavor {
-	f.Userland.LinuxKit = slices.Clone(f.Userland.LinuxKit)
+	f.Userland = f.Userland.clone()
 	f.Kernel = f.Kernel.clone()
 	return f
+}
+
+func (u Userland) clone() Userland {
+	u.LinuxKit = slices.Clone(u.LinuxKit)
+	u.EmbeddedImages = slices.Clone(u.EmbeddedImages)
+	for i := range u.EmbeddedImages {
+		u.EmbeddedImages[i].As = slices.Clone(u.EmbeddedImages[i].As)
+	}
+	u.CACertificates = slices.Clone(u.CACertificates)
+	u.NTP = slices.Clone(u.NTP)
+	return u
 }
 
 func (k Kernel) clone() Kernel {

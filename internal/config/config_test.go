@@ -41,14 +41,14 @@ func TestBuiltInFlavors(t *testing.T) {
 	}
 	source, lts, binary := fromDebian("generic"), fromDebian("generic"), debianBinary()
 	lts.Series, lts.Source.Kind = "6.6", "kernel.org"
-	gzip := Initramfs{Compression: "gzip", Level: 6}
+	auto, none := Initramfs{Compression: "auto"}, Userland{Template: "none"}
 	want := []Flavor{
-		{ID: "hook-debian-amd64", Arch: plan.X8664, BuiltIn: true, Kernel: binary, Initramfs: gzip},
-		{ID: "hook-debian-arm64", Arch: plan.AArch64, BuiltIn: true, Kernel: binary, Initramfs: gzip},
-		{ID: "hook-default-amd64", Arch: plan.X8664, BuiltIn: true, Kernel: source, Initramfs: gzip},
-		{ID: "hook-default-arm64", Arch: plan.AArch64, BuiltIn: true, Kernel: source, Initramfs: gzip},
-		{ID: "hook-latest-lts-amd64", Arch: plan.X8664, BuiltIn: true, Kernel: lts, Initramfs: gzip},
-		{ID: "hook-latest-lts-arm64", Arch: plan.AArch64, BuiltIn: true, Kernel: lts, Initramfs: gzip},
+		{ID: "hook-debian-amd64", Arch: plan.X8664, BuiltIn: true, Kernel: binary, Userland: none, Initramfs: auto},
+		{ID: "hook-debian-arm64", Arch: plan.AArch64, BuiltIn: true, Kernel: binary, Userland: none, Initramfs: auto},
+		{ID: "hook-default-amd64", Arch: plan.X8664, BuiltIn: true, Kernel: source, Userland: none, Initramfs: auto},
+		{ID: "hook-default-arm64", Arch: plan.AArch64, BuiltIn: true, Kernel: source, Userland: none, Initramfs: auto},
+		{ID: "hook-latest-lts-amd64", Arch: plan.X8664, BuiltIn: true, Kernel: lts, Userland: none, Initramfs: auto},
+		{ID: "hook-latest-lts-arm64", Arch: plan.AArch64, BuiltIn: true, Kernel: lts, Userland: none, Initramfs: auto},
 	}
 	if diff := cmp.Diff(want, c.Flavors()); diff != "" {
 		t.Errorf("-want +got:\n%s", diff)
@@ -101,14 +101,17 @@ func TestExtends(t *testing.T) {
 flavors:
   grandchild:
     extends: child
-    userland: {linuxkit: [other.yaml]}
+    userland: {linuxkit: [other.yaml], template: hook}
+    initramfs: {compression: zstd}
   child:
     extends: hook-default-amd64
     kernel: {config: site}
     userland: {linuxkit: [a.yaml, /abs/b.yaml]}
-    initramfs: {level: 9}
+    initramfs: {compression: gzip, level: 9, max_ram: 2GiB}
+    outputs: {iso: true}
   sibling:
     extends: child
+    outputs: {iso: false}
     arch: arm64
     kernel: {method: debian}
   alone: {arch: aarch64}
@@ -119,17 +122,17 @@ flavors:
 	for _, want := range []Flavor{
 		{ID: "grandchild", Arch: plan.X8664,
 			Kernel:   fromDebian("site"),
-			Userland: Userland{LinuxKit: []string{"site/other.yaml"}}, Initramfs: Initramfs{"gzip", 9}},
+			Userland: Userland{LinuxKit: []string{"site/other.yaml"}, Template: "hook"}, Initramfs: Initramfs{"zstd", 0, 2 << 30}, Outputs: Outputs{ISO: true}},
 		{ID: "child", Arch: plan.X8664,
 			Kernel:   fromDebian("site"),
-			Userland: Userland{LinuxKit: []string{"site/a.yaml", "/abs/b.yaml"}}, Initramfs: Initramfs{"gzip", 9}},
+			Userland: Userland{LinuxKit: []string{"site/a.yaml", "/abs/b.yaml"}, Template: "none"}, Initramfs: Initramfs{"gzip", 9, 2 << 30}, Outputs: Outputs{ISO: true}},
 		{ID: "sibling", Arch: plan.AArch64,
 			Kernel:   debianBinary(),
-			Userland: Userland{LinuxKit: []string{"site/a.yaml", "/abs/b.yaml"}}, Initramfs: Initramfs{"gzip", 9}},
+			Userland: Userland{LinuxKit: []string{"site/a.yaml", "/abs/b.yaml"}, Template: "none"}, Initramfs: Initramfs{"gzip", 9, 2 << 30}},
 		{ID: "alone", Arch: plan.AArch64,
-			Kernel: fromDebian("generic"), Initramfs: Initramfs{"gzip", 6}},
+			Kernel: fromDebian("generic"), Userland: Userland{Template: "none"}, Initramfs: Initramfs{Compression: "auto"}},
 		{ID: "repaired", Arch: plan.X8664,
-			Kernel: fromDebian("generic"), Initramfs: Initramfs{"gzip", 6}},
+			Kernel: fromDebian("generic"), Userland: Userland{Template: "none"}, Initramfs: Initramfs{Compression: "auto"}},
 	} {
 		got, err := c.Flavor(want.ID)
 		if err != nil {
@@ -163,13 +166,23 @@ func TestFaults(t *testing.T) {
 		{"empty", "# nothing\n", "1:1: the document is empty"},
 		{"second document", "cache: {dir: x}\n---\n{}\n", "2:1: a second document begins here: only one is allowed"},
 		{"near key", "flavor: {}\n", `1:1: unknown key "flavor": did you mean "flavors"?`},
-		{"later: mirror of a registry", "registries: {r.example: {mirror: http://m.example}}\n", `1:26: "mirror" is not supported yet`},
+		{"mirror of a registry", "registries: {r.example: {mirror: m.example}}\n",
+			`1:34: "mirror": "m.example" is no base URL: want http://HOST/PATH or https://HOST/PATH`},
 		{"later: cache", "cache: {max_size: 20GiB}\n", `1:9: "max_size" is not supported yet`},
-		{"later: outputs", "flavors: {a: {arch: x86_64, outputs: {iso: true}, base: r}}\n",
-			"1:29: \"outputs\" is not supported yet\n1:51: \"base\" is not supported yet"},
-		{"later: userland", "flavors: {a: {arch: amd64, userland: {ntp: [x]}}}\n", `1:39: "ntp" is not supported yet`},
-		{"later: initramfs", "flavors: {a: {arch: amd64, initramfs: {compression: zstd, max_ram: 2GiB}}}\n",
-			"1:53: \"compression\": \"zstd\" is not supported yet\n1:59: \"max_ram\" is not supported yet"},
+		{"outputs", "flavors: {a: {arch: x86_64, outputs: {iso: both}}}\n", `1:44: "iso": want true or false, got a string`},
+		{"later: aliases", "flavors: {a: {arch: x86_64, outputs: {aliases: {}}, base: r}}\n",
+			"1:39: \"aliases\" is not supported yet\n1:53: \"base\" is not supported yet"},
+		{"userland", "flavors: {a: {arch: amd64, userland: {ntp: [\"a b\"], eksa_bundle: ftp://x/y, agent_image: \"a b\", ssh: {keys: f}}}}\n",
+			"1:45: \"ntp[0]\": \"a b\" is not a host: want a name or an address\n" +
+				"1:66: \"eksa_bundle\": cannot fetch from ftp://: want http://, https:// or a path\n" +
+				"1:90: \"agent_image\": \"a b\" is no name of an image\n1:103: unknown key \"keys\""},
+		{"embedded images", "flavors: {a: {arch: amd64, userland: {embedded_images: [{as: [x]}, {source: \"\"}]}}}\n",
+			"1:57: \"embedded_images[0]\": key \"source\" is missing\n1:77: \"source\": \"\" is no name of an image"},
+		{"initramfs", "flavors: {a: {arch: amd64, initramfs: {compression: xz, max_ram: lots}}}\n",
+			"1:53: \"compression\": unknown value \"xz\": want auto or gzip or zstd\n" +
+				"1:66: \"max_ram\": \"lots\" is no size: want one like 512MiB or 2GiB"},
+		{"template", "flavors: {a: {arch: amd64, userland: {template: hock}}}\n",
+			`1:49: "template": unknown value "hock": did you mean "hook"? want none or hook`},
 		{"later: method", "flavors: {a: {arch: amd64, kernel: {method: image}}}\n", `1:45: "method": "image" is not supported yet`},
 		{"method", "flavors: {a: {arch: amd64, kernel: {method: sources}}}\n",
 			`1:45: "method": unknown value "sources": did you mean "source"? want source or debian or deb or dir`},
@@ -212,7 +225,9 @@ func TestFaults(t *testing.T) {
 			`1:45: "config": "../x" is not a name: want a-z, 0-9 and single . _ or - between them`},
 		{"without effect", "flavors: {a: {extends: hook-debian-amd64, kernel: {source: debian, config: x}}}\n",
 			"1:60: \"source\" has no effect: method debian compiles nothing\n1:76: \"config\" has no effect: method debian compiles nothing"},
-		{"level", "flavors: {a: {arch: amd64, initramfs: {level: 10}}}\n", `1:47: "level": want 1 to 9, got 10`},
+		{"level", "flavors: {a: {arch: amd64, initramfs: {compression: gzip, level: 10}}}\n", `1:66: "level": want 1 to 9 for gzip, got 10`},
+		{"level of zstd", "flavors: {a: {arch: amd64, initramfs: {compression: zstd, level: 5}}}\n", `1:66: "level": want 1 to 4 for zstd, got 5`},
+		{"level of what", "flavors: {a: {arch: amd64, initramfs: {level: 3}}}\n", `1:47: "level" has no effect: compression is auto; say which one`},
 		{"id", "flavors: {A/b: {arch: amd64}}\n",
 			`1:11: "A/b" is no id of a flavor: want a-z, 0-9 and single . _ or - between them`},
 		{"id that is built in", "flavors:\n  hook-debian-amd64: {arch: amd64}\n",
@@ -226,6 +241,40 @@ func TestFaults(t *testing.T) {
 		{"empty path", "flavors: {a: {arch: amd64, userland: {linuxkit: [\"\"]}}}\n", `1:50: "linuxkit[0]": the path is empty`},
 	} {
 		t.Run(tc.name, func(t *testing.T) { checkFaults(t, tc.text, tc.want) })
+	}
+}
+
+func TestUserland(t *testing.T) {
+	c := load(t, `
+flavors:
+  parent:
+    arch: amd64
+    userland:
+      embedded_images: [{source: "archive:a.tar", as: [x, y]}, {source: r.example/b}]
+      eksa_bundle: bundle.yaml
+      agent_image: r.example/agent:1
+      ca_certificates: [ca.pem, /etc/ca.pem]
+      ntp: [10.0.0.1, "fd00::1", ntp.example]
+      ssh: {authorized_keys: keys}
+  child:
+    extends: parent
+    userland: {embedded_images: images.txt, eksa_bundle: "https://e.example/bundle.yaml", ntp: [a]}
+`)
+	parent := Userland{
+		Template: "none", EmbeddedImages: []EmbeddedImage{{"archive:a.tar", []string{"x", "y"}}, {"r.example/b", nil}},
+		EKSABundle: "site/bundle.yaml", AgentImage: "r.example/agent:1", CACertificates: []string{"site/ca.pem", "/etc/ca.pem"},
+		NTP: []string{"10.0.0.1", "fd00::1", "ntp.example"}, AuthorizedKeys: "site/keys",
+	}
+	child := parent
+	child.EmbeddedImages, child.ImagesFile, child.EKSABundle, child.NTP = nil, "site/images.txt", "https://e.example/bundle.yaml", []string{"a"}
+	for id, want := range map[string]Userland{"parent": parent, "child": child} {
+		f, err := c.Flavor(id)
+		if err != nil {
+			t.Fatal(err)
+		}
+		if diff := cmp.Diff(want, f.Userland); diff != "" {
+			t.Errorf("%s (-want +got):\n%s", id, diff)
+		}
 	}
 }
 

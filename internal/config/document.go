@@ -10,6 +10,8 @@ import (
 	"slices"
 	"strings"
 
+	"github.com/docker/go-units"
+
 	"github.com/hookbuild/hookbuild/internal/plan"
 	"github.com/hookbuild/hookbuild/internal/strictyaml"
 )
@@ -45,9 +47,9 @@ type kernelOrg struct {
 }
 
 type registryEntry struct {
+	Mirror    strictyaml.Value[baseURL]  `yaml:"mirror"`
 	PlainHTTP bool                       `yaml:"plain_http"`
 	CA        strictyaml.Value[filePath] `yaml:"ca"`
-	_         struct{}                   `unsupported:"mirror"`
 }
 
 type cache struct {
@@ -69,27 +71,89 @@ type flavorKeys struct {
 	Arch      strictyaml.Value[archName] `yaml:"arch"`
 	Userland  userlandEntry              `yaml:"userland"`
 	Initramfs initramfsEntry             `yaml:"initramfs"`
-	_         struct{}                   `unsupported:"base outputs"`
+	Outputs   outputsEntry               `yaml:"outputs"`
+	_         struct{}                   `unsupported:"base"`
 }
 
 type userlandEntry struct {
-	LinuxKit strictyaml.Value[[]filePath] `yaml:"linuxkit"`
-	_        struct{}                     `unsupported:"template embedded_images eksa_bundle agent_image ca_certificates ntp ssh"`
+	LinuxKit       strictyaml.Value[[]filePath]     `yaml:"linuxkit"`
+	Template       strictyaml.Value[template]       `yaml:"template"`
+	EmbeddedImages strictyaml.Value[embeddedImages] `yaml:"embedded_images"`
+	EKSABundle     strictyaml.Value[location]       `yaml:"eksa_bundle"`
+	AgentImage     strictyaml.Value[imageRef]       `yaml:"agent_image"`
+	CACertificates strictyaml.Value[[]filePath]     `yaml:"ca_certificates"`
+	NTP            strictyaml.Value[[]hostName]     `yaml:"ntp"`
+	SSH            sshEntry                         `yaml:"ssh"`
+}
+
+// embeddedImages is a file in the form of upstream's images.txt, or a list.
+type embeddedImages = strictyaml.Either[filePath, []embeddedImage]
+
+type embeddedImage struct {
+	Source strictyaml.Value[imageRef]   `yaml:"source,required"`
+	As     strictyaml.Value[[]imageRef] `yaml:"as"`
+}
+
+type sshEntry struct {
+	AuthorizedKeys strictyaml.Value[filePath] `yaml:"authorized_keys"`
+}
+
+// from returns u with what it does not say taken from parent.
+func (u userlandEntry) from(parent userlandEntry) userlandEntry {
+	inherit(&u.LinuxKit, parent.LinuxKit)
+	inherit(&u.Template, parent.Template)
+	inherit(&u.EmbeddedImages, parent.EmbeddedImages)
+	inherit(&u.EKSABundle, parent.EKSABundle)
+	inherit(&u.AgentImage, parent.AgentImage)
+	inherit(&u.CACertificates, parent.CACertificates)
+	inherit(&u.NTP, parent.NTP)
+	inherit(&u.SSH.AuthorizedKeys, parent.SSH.AuthorizedKeys)
+	return u
 }
 
 type initramfsEntry struct {
 	Compression strictyaml.Value[compression] `yaml:"compression"`
 	Level       strictyaml.Value[level]       `yaml:"level"`
-	_           struct{}                      `unsupported:"max_ram"`
+	MaxRAM      strictyaml.Value[size]        `yaml:"max_ram"`
+}
+
+// from does not take the level of another compression.
+func (e initramfsEntry) from(parent initramfsEntry) initramfsEntry {
+	if !e.Compression.Set() || e.Compression.V == parent.Compression.V {
+		inherit(&e.Level, parent.Level)
+	}
+	inherit(&e.Compression, parent.Compression)
+	inherit(&e.MaxRAM, parent.MaxRAM)
+	return e
+}
+
+type outputsEntry struct {
+	ISO strictyaml.Value[yesNo] `yaml:"iso"`
+	_   struct{}                `unsupported:"aliases"`
+}
+
+// from returns e with what it does not say taken from parent.
+func (e outputsEntry) from(parent outputsEntry) outputsEntry {
+	inherit(&e.ISO, parent.ISO)
+	return e
+}
+
+// yesNo is a boolean that, unlike a plain one, is known to be given or not.
+type yesNo bool
+
+func (b *yesNo) FromYAML(r strictyaml.Raw) error {
+	v, err := r.AsBool()
+	*b = yesNo(v)
+	return err
 }
 
 // from returns f with what it does not say taken from parent. Maps merge; lists and scalars replace.
 func (f flavorEntry[S, F]) from(parent flavorEntry[S, F]) flavorEntry[S, F] {
 	inherit(&f.Arch, parent.Arch)
 	f.Kernel = f.Kernel.from(parent.Kernel)
-	inherit(&f.Userland.LinuxKit, parent.Userland.LinuxKit)
-	inherit(&f.Initramfs.Compression, parent.Initramfs.Compression)
-	inherit(&f.Initramfs.Level, parent.Initramfs.Level)
+	f.Userland = f.Userland.from(parent.Userland)
+	f.Initramfs = f.Initramfs.from(parent.Initramfs)
+	f.Outputs = f.Outputs.from(parent.Outputs)
 	return f
 }
 
@@ -148,6 +212,27 @@ func (p *filePath) FromYAML(r strictyaml.Raw) error {
 	return err
 }
 
+// imageRef is the name of a container image; what else it has to be is found out where it is looked for.
+type imageRef string
+
+func (i *imageRef) FromYAML(r strictyaml.Raw) error {
+	text, err := r.AsString()
+	if err == nil && (text == "" || strings.ContainsAny(text, " \t\n")) {
+		return fmt.Errorf("%q is no name of an image", text)
+	}
+	*i = imageRef(text)
+	return err
+}
+
+// hostName is a name or an address that stands in a file of lines.
+type hostName string
+
+var hostForm = regexp.MustCompile(`^[A-Za-z0-9]([A-Za-z0-9.:-]*[A-Za-z0-9])?$`)
+
+func (h *hostName) FromYAML(r strictyaml.Raw) error {
+	return matching(h, r, hostForm, "a host: want a name or an address")
+}
+
 // in returns p seen from outside dir, the directory of the file.
 func (p filePath) in(dir string) filePath {
 	if p == "" || filepath.IsAbs(string(p)) {
@@ -188,21 +273,38 @@ type suiteName string
 
 func (s *suiteName) FromYAML(r strictyaml.Raw) error { return choice(s, r, []string{suite}, nil) }
 
+type template string
+
+func (t *template) FromYAML(r strictyaml.Raw) error {
+	return choice(t, r, []string{TemplateNone, TemplateHook}, nil)
+}
+
 type compression string
 
-func (c *compression) FromYAML(r strictyaml.Raw) error {
-	return choice(c, r, []string{"gzip"}, []string{"zstd"})
-}
+func (c *compression) FromYAML(r strictyaml.Raw) error { return choice(c, r, Compressions(), nil) }
 
 type level int
 
 func (l *level) FromYAML(r strictyaml.Raw) error {
 	n, err := r.AsInt()
-	if err == nil && (n < 1 || n > 9) {
-		return fmt.Errorf("want 1 to 9, got %d", n)
-	}
 	*l = level(n)
 	return err
+}
+
+// size is a number of bytes, such as 512MiB or 2G, where G and GiB are the same.
+type size int64
+
+func (s *size) FromYAML(r strictyaml.Raw) error {
+	text, err := r.AsScalar()
+	if err != nil {
+		return err
+	}
+	n, err := units.RAMInBytes(text)
+	if err != nil || n <= 0 {
+		return fmt.Errorf("%q is no size: want one like 512MiB or 2GiB", text)
+	}
+	*s = size(n)
+	return nil
 }
 
 // matching reads a string of a certain form.

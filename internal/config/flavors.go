@@ -93,11 +93,34 @@ func (s *resolver) flavor(id, dir string) Flavor {
 	e := s.resolve(id)
 	s.check(p, e)
 	return Flavor{
-		ID:        id,
-		Arch:      plan.Arch(e.Arch.V),
-		BuiltIn:   p.builtIn,
-		Kernel:    settled(e.Kernel, dir),
-		Userland:  Userland{LinuxKit: paths(e.Userland.LinuxKit.V, dir)},
-		Initramfs: Initramfs{Compression: string(e.Initramfs.Compression.V), Level: int(e.Initramfs.Level.V)},
+		ID:       id,
+		Arch:     plan.Arch(e.Arch.V),
+		BuiltIn:  p.builtIn,
+		Kernel:   settled(e.Kernel, dir),
+		Userland: e.Userland.settled(dir),
+		Initramfs: Initramfs{
+			Compression: string(e.Initramfs.Compression.V), Level: int(e.Initramfs.Level.V), MaxRAM: int64(e.Initramfs.MaxRAM.V),
+		},
+		Outputs: Outputs{ISO: bool(e.Outputs.ISO.V)},
 	}
+}
+
+// settled is the userland with its paths seen from outside dir.
+func (u userlandEntry) settled(dir string) Userland {
+	out := Userland{
+		LinuxKit: paths(u.LinuxKit.V, dir), Template: string(u.Template.V),
+		ImagesFile: string(u.EmbeddedImages.V.Word.in(dir)), EKSABundle: u.EKSABundle.V.in(dir), AgentImage: string(u.AgentImage.V),
+		CACertificates: paths(u.CACertificates.V, dir), AuthorizedKeys: string(u.SSH.AuthorizedKeys.V.in(dir)),
+	}
+	for _, i := range u.EmbeddedImages.V.Rest {
+		img := EmbeddedImage{Source: string(i.Source.V)}
+		for _, name := range i.As.V {
+			img.As = append(img.As, string(name))
+		}
+		out.EmbeddedImages = append(out.EmbeddedImages, img)
+	}
+	for _, h := range u.NTP.V {
+		out.NTP = append(out.NTP, string(h))
+	}
+	return out
 }

@@ -3,7 +3,9 @@ package debian
 import (
 	"archive/tar"
 	"bytes"
+	"encoding/binary"
 	"errors"
+	"hash/crc32"
 	"io"
 	"os"
 	"os/exec"
@@ -96,6 +98,8 @@ func bigDictionary(t *testing.T, stream []byte) []byte {
 		t.Fatal("no LZMA2 filter in the stream")
 	}
 	stream[at+2] = 40
+	sum := 12 + int(stream[12])*4 // of the block's header, which follows the stream's 12 bytes
+	binary.LittleEndian.PutUint32(stream[sum:], crc32.ChecksumIEEE(stream[12:sum]))
 	return stream
 }
 

@@ -1,66 +1,46 @@
-// Package decompress reads gzip (https://www.rfc-editor.org/rfc/rfc1952), xz (https://tukaani.org/xz/xz-file-format.txt)
-// and zstd (https://www.rfc-editor.org/rfc/rfc8878) from outside, with bounds on what a stream may make of itself.
+// Package decompress reads gzip, xz and zstd files from outside, with bounds on what a file may make of itself. A
+// file is one stream of package unpack's or several in a row.
 package decompress
 
 import (
 	"bufio"
-	"compress/gzip"
 	"errors"
 	"fmt"
 	"io"
 
-	"github.com/klauspost/compress/zstd"
-	"github.com/ulikunitz/xz"
-	"github.com/ulikunitz/xz/lzma"
-
 	"github.com/hookbuild/hookbuild/internal/download"
+	"github.com/hookbuild/hookbuild/internal/unpack"
 )
 
-// maxWindow is the largest dictionary that a stream may ask for, in bytes: what xz -9 and zstd -19 use, doubled.
-const maxWindow = 128 << 20
-
-// NewReader returns what the stream r, compressed as the suffix says ("", ".gz", ".xz" or ".zst"), holds. More
+// NewReader returns what the file r, compressed as the suffix says ("", ".gz", ".xz" or ".zst"), holds. More
 // than limit bytes are a *download.VerifyError that names file. The caller closes it, and r.
 func NewReader(r io.Reader, suffix, file string, limit int64) (io.ReadCloser, error) {
-	buffered := bufio.NewReaderSize(r, 64<<10)
-	limited := func(r io.Reader) io.Reader { return &limiter{r: r, file: file, left: limit, limit: limit} }
-	switch suffix {
-	case "":
-		return io.NopCloser(limited(buffered)), nil
-	case ".gz":
-		z, err := gzip.NewReader(buffered)
-		if err != nil {
-			return nil, err
-		}
-		return io.NopCloser(limited(z)), nil
-	case ".xz":
-		z, err := newXZReader(buffered)
-		if err != nil {
-			return nil, err
-		}
-		return io.NopCloser(limited(z)), nil
-	case ".zst":
-		z, err := zstd.NewReader(buffered, zstd.WithDecoderConcurrency(1), zstd.WithDecoderMaxWindow(maxWindow))
-		if err != nil {
-			return nil, err
-		}
-		return struct {
-			io.Reader
-			io.Closer
-		}{limited(z), z.IOReadCloser()}, nil
+	src := bufio.NewReaderSize(r, 64<<10)
+	l := &limiter{ReadCloser: io.NopCloser(src), file: file, left: limit, limit: limit}
+	if suffix == "" {
+		return l, nil
 	}
-	return nil, fmt.Errorf("compression %q is not supported: want .gz, .xz or .zst", suffix)
+	format, ok := map[string]unpack.Format{".gz": unpack.Gzip, ".xz": unpack.XZ, ".zst": unpack.Zstd}[suffix]
+	if !ok {
+		return nil, fmt.Errorf("compression %q is not supported: want .gz, .xz or .zst", suffix)
+	}
+	first, err := unpack.NewReader(src, format)
+	if err != nil {
+		return nil, cause(err)
+	}
+	l.ReadCloser = &streams{ReadCloser: first, src: src, format: format}
+	return l, nil
 }
 
 // limiter refuses to read more than its limit.
 type limiter struct {
-	r           io.Reader
+	io.ReadCloser
 	file        string
 	left, limit int64
 }
 
 func (l *limiter) Read(p []byte) (int, error) {
-	n, err := l.r.Read(p)
+	n, err := l.ReadCloser.Read(p)
 	if l.left -= int64(n); l.left < 0 {
 		return 0, &download.VerifyError{
 			File: l.file, What: "uncompressed size", Got: "more", Want: fmt.Sprintf("at most %d bytes", l.limit),
@@ -69,64 +49,68 @@ func (l *limiter) Read(p []byte) (int, error) {
 	return n, err
 }
 
-// newXZReader refuses a stream whose first block asks for a dictionary above maxWindow: the library makes it
-// in one piece from the header alone.
-func newXZReader(r *bufio.Reader) (io.Reader, error) {
-	size, err := xzDictionary(r)
-	if err != nil {
-		return nil, err
-	}
-	if size > maxWindow {
-		return nil, fmt.Errorf("xz dictionary of %d bytes: want at most %d", size, int64(maxWindow))
-	}
-	return xz.NewReader(r)
+// streams reads one stream after the other, to the end of the file.
+type streams struct {
+	io.ReadCloser // the one that is being read
+	src           *bufio.Reader
+	format        unpack.Format
 }
 
-// The places of https://tukaani.org/xz/xz-file-format.txt that xzDictionary looks at.
-const (
-	xzStreamHeader = 12   // bytes before the first block
-	xzMaxHeader    = 1024 // of a block
-	xzHasPacked    = 0x40 // block flag: the compressed size follows
-	xzHasUnpacked  = 0x80 // block flag: the uncompressed size follows
-	xzFilters      = 0x03 // block flags: number of filters, less one
-	xzLZMA2        = 0x21
-)
-
-var errXZ = errors.New("not an xz stream with a single LZMA2 filter")
-
-// xzDictionary reads the dictionary size from the first block header without consuming it. A stream without
-// a block has none.
-func xzDictionary(r *bufio.Reader) (int64, error) {
-	head, err := r.Peek(xzStreamHeader + xzMaxHeader)
-	if err != nil && err != io.EOF {
-		return 0, err
-	}
-	if len(head) <= xzStreamHeader {
-		return 0, io.ErrUnexpectedEOF
-	}
-	block := head[xzStreamHeader:]
-	if block[0] == 0 { // the index: no block
-		return 0, nil
-	}
-	if size := (int(block[0]) + 1) * 4; len(block) < size {
-		return 0, io.ErrUnexpectedEOF
-	}
-	flags, at := block[1], 2
-	for _, has := range []byte{xzHasPacked, xzHasUnpacked} {
-		if flags&has != 0 {
-			at = skipVarint(block, at)
+func (s *streams) Read(p []byte) (int, error) {
+	for {
+		n, err := s.ReadCloser.Read(p)
+		if err != io.EOF {
+			return n, cause(err)
+		}
+		if n > 0 {
+			return n, nil
+		}
+		if err := s.next(); err != nil {
+			return 0, err
 		}
 	}
-	if flags&xzFilters != 0 || at+3 > len(block) || block[at] != xzLZMA2 {
-		return 0, errXZ
-	}
-	return lzma.DecodeDictCap(block[at+2])
 }
 
-// skipVarint returns the place after a number of seven bits a byte, low bits first.
-func skipVarint(b []byte, at int) int {
-	for at < len(b) && b[at]&0x80 != 0 {
-		at++
+// next begins another stream; io.EOF says that there is none.
+func (s *streams) next() error {
+	if s.format == unpack.XZ {
+		if err := skipPadding(s.src); err != nil {
+			return err
+		}
 	}
-	return at + 1
+	if _, err := s.src.Peek(1); err != nil {
+		return err
+	}
+	another, err := unpack.NewReader(s.src, s.format)
+	if err != nil {
+		return cause(err)
+	}
+	err = s.Close()
+	s.ReadCloser = another
+	return err
+}
+
+// cause leaves the format's name out of an error, which the suffix of the file's name has.
+func cause(err error) error {
+	if e, ok := errors.AsType[*unpack.Error](err); ok {
+		return e.Err
+	}
+	return err
+}
+
+// skipPadding reads the zeros that may stand between xz streams, four at a time
+// (https://tukaani.org/xz/xz-file-format.txt, 2.2).
+func skipPadding(src *bufio.Reader) error {
+	for {
+		four, err := src.Peek(4)
+		if err != nil || [4]byte(four) != [4]byte{} {
+			if errors.Is(err, io.EOF) {
+				err = nil // what is left is for who reads the next stream
+			}
+			return err
+		}
+		if _, err := src.Discard(len(four)); err != nil {
+			return err
+		}
+	}
 }

@@ -2,9 +2,12 @@ package decompress
 
 import (
 	"bytes"
+	"encoding/binary"
 	"errors"
+	"hash/crc32"
 	"io"
 	"os/exec"
+	"slices"
 	"strings"
 	"testing"
 
@@ -25,22 +28,27 @@ func pack(t *testing.T, data []byte, tool ...string) []byte {
 
 func TestNewReader(t *testing.T) {
 	data := bytes.Repeat([]byte("some text\n"), 20000)
-	xz := pack(t, data, "xz", "-c")
+	xz, gz, zst := pack(t, data, "xz", "-c"), pack(t, data, "gzip", "-c"), pack(t, data, "zstd", "-c")
+	twice := append(bytes.Clone(data), data...)
 	tests := map[string]struct {
 		suffix string
 		stream []byte
 		want   []byte
 	}{
-		"not compressed":   {"", data, data},
-		"gzip":             {".gz", pack(t, data, "gzip", "-c"), data},
-		"xz":               {".xz", xz, data},
-		"xz at its best":   {".xz", pack(t, data, "xz", "-9e", "-c"), data},
-		"xz in blocks":     {".xz", pack(t, data, "xz", "-T2", "--block-size=50000", "-c"), data},
-		"xz with sizes":    {".xz", pack(t, data, "xz", "-T1", "--block-size=200000", "-c"), data},
-		"two xz in a row":  {".xz", append(bytes.Clone(xz), xz...), append(bytes.Clone(data), data...)},
-		"xz of nothing":    {".xz", pack(t, nil, "xz", "-c"), nil},
-		"zstd":             {".zst", pack(t, data, "zstd", "-c"), data},
-		"zstd at its best": {".zst", pack(t, data, "zstd", "-19", "-c"), data},
+		"not compressed":    {"", data, data},
+		"gzip":              {".gz", gz, data},
+		"xz":                {".xz", xz, data},
+		"xz at its best":    {".xz", pack(t, data, "xz", "-9e", "-c"), data},
+		"xz in blocks":      {".xz", pack(t, data, "xz", "-T2", "--block-size=50000", "-c"), data},
+		"xz with sizes":     {".xz", pack(t, data, "xz", "-T1", "--block-size=200000", "-c"), data},
+		"xz with a filter":  {".xz", pack(t, data, "xz", "--x86", "--lzma2", "-c"), data},
+		"two gzip in a row": {".gz", slices.Concat(gz, gz), twice},
+		"two xz in a row":   {".xz", slices.Concat(xz, xz), twice},
+		"two zstd in a row": {".zst", slices.Concat(zst, zst), twice},
+		"xz with padding":   {".xz", slices.Concat(xz, make([]byte, 8), xz, make([]byte, 4)), twice},
+		"xz of nothing":     {".xz", pack(t, nil, "xz", "-c"), nil},
+		"zstd":              {".zst", zst, data},
+		"zstd at its best":  {".zst", pack(t, data, "zstd", "-19", "-c"), data},
 	}
 	for name, test := range tests {
 		t.Run(name, func(t *testing.T) {
@@ -70,15 +78,19 @@ func read(stream io.Reader, suffix string, limit int64) ([]byte, error) {
 	return data, errors.Join(err, r.Close())
 }
 
-// dictionary sets the size of the dictionary in the first block header of an xz stream, as the format encodes it.
+// dictionary sets the size of the dictionary in the first block header of an xz stream, as the format encodes it,
+// and mends the header's sum.
 func dictionary(t *testing.T, stream []byte, code byte) []byte {
 	t.Helper()
-	at := bytes.Index(stream, []byte{xzLZMA2, 1})
+	const block = 12 // where its header begins
+	at := bytes.Index(stream, []byte{0x21, 1})
 	if at < 0 {
 		t.Fatal("no LZMA2 filter")
 	}
 	stream = bytes.Clone(stream)
 	stream[at+2] = code
+	sum := block + int(stream[block])*4
+	binary.LittleEndian.PutUint32(stream[sum:], crc32.ChecksumIEEE(stream[block:sum]))
 	return stream
 }
 
@@ -97,8 +109,13 @@ func TestNewReaderRefuses(t *testing.T) {
 		"xz cut off":                    {".xz", xz[:len(xz)-40], "unexpected EOF"},
 		"xz cut off in its header":      {".xz", xz[:14], "unexpected EOF"},
 		"xz of no bytes":                {".xz", nil, "unexpected EOF"},
-		"xz with a filter":              {".xz", pack(t, data, "xz", "--x86", "--lzma2", "-c"), errXZ.Error()},
-		"xz with text after it":         {".xz", append(bytes.Clone(xz), "text"...), ""},
+		"xz with an odd filter":         {".xz", pack(t, data, "xz", "--delta", "--lzma2", "-c"), "other filters than LZMA2"},
+		"xz with text after it":         {".xz", slices.Concat(xz, []byte("text")), "unexpected EOF"},
+		"xz with half a padding":        {".xz", slices.Concat(xz, make([]byte, 6)), "unexpected EOF"},
+		"gzip with text after it":       {".gz", slices.Concat(gz, []byte("text after it")), "invalid header"},
+		"zstd with text after it":       {".zst", slices.Concat(zst, []byte("text after it")), "magic"},
+		"xz damaged in its second":      {".xz", slices.Concat(xz, xz[:len(xz)/2], []byte{0}, xz[len(xz)/2+1:]), ""},
+		"a further xz with 4 GiB":       {".xz", slices.Concat(xz, dictionary(t, xz, 40)), "dictionary of 4294967295 bytes"},
 		"xz dictionary of 4 GiB":        {".xz", dictionary(t, xz, 40), "dictionary of 4294967295 bytes"},
 		"xz dictionary of 192 MiB":      {".xz", dictionary(t, xz, 31), "dictionary of 201326592 bytes"},
 		"xz dictionary that is no size": {".xz", dictionary(t, xz, 41), ""},

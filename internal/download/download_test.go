@@ -199,14 +199,16 @@ func TestFetchErrors(t *testing.T) {
 		text   string
 		asked  int32
 	}{
-		"not there":            {status(404), 404, "404 Not Found", 1},
-		"fault":                {status(503), 503, "503 Service Unavailable", 2},
-		"broken off":           {breaksOff, 0, "unexpected EOF", 2},
-		"dropped":              {func(http.ResponseWriter, *http.Request) { panic(http.ErrAbortHandler) }, 0, "EOF", 2},
-		"falls still":          {hangs, 0, "the mirror sends nothing", 1},
-		"answers nothing":      {func(_ http.ResponseWriter, r *http.Request) { <-r.Context().Done() }, 0, "the mirror sends nothing", 1},
-		"redirects for ever":   {func(w http.ResponseWriter, r *http.Request) { http.Redirect(w, r, "/f", 302) }, 0, "more than 10 redirects", 20},
-		"has moved to nowhere": {func(w http.ResponseWriter, r *http.Request) { http.Redirect(w, r, "http://127.0.0.1:1/f", 302) }, 0, "refused", 2},
+		"not there":          {status(404), 404, "404 Not Found", 1},
+		"fault":              {status(503), 503, "503 Service Unavailable", 2},
+		"broken off":         {breaksOff, 0, "unexpected EOF", 2},
+		"dropped":            {func(http.ResponseWriter, *http.Request) { panic(http.ErrAbortHandler) }, 0, "EOF", 2},
+		"falls still":        {hangs, 0, "the mirror sends nothing", 1},
+		"answers nothing":    {func(_ http.ResponseWriter, r *http.Request) { <-r.Context().Done() }, 0, "the mirror sends nothing", 1},
+		"redirects for ever": {func(w http.ResponseWriter, r *http.Request) { http.Redirect(w, r, "/f", http.StatusFound) }, 0, "more than 10 redirects", 20},
+		"has moved to nowhere": {func(w http.ResponseWriter, r *http.Request) {
+			http.Redirect(w, r, "http://127.0.0.1:1/f", http.StatusFound)
+		}, 0, "refused", 2},
 	}
 	for name, test := range tests {
 		t.Run(name, func(t *testing.T) {

@@ -61,6 +61,7 @@ type Entry struct {
 // Tree is a file system. Make one with New; a Tree is not safe for concurrent change.
 type Tree struct {
 	root *node
+	use  *usage // while a tar from outside is laid into it; nil otherwise
 }
 
 // node is one entry at its place. Only directories have children, so that no entry is ever below anything
@@ -69,6 +70,7 @@ type node struct {
 	Entry
 	parent   *node // of the root: itself, as in the kernel
 	children map[string]*node
+	implied  bool // a directory that is there only because something below it came
 }
 
 // New returns a tree that holds only its root directory, mode 0755, owner 0:0.
@@ -122,7 +124,7 @@ func (t *Tree) Add(name string, n *Inode, origin string) error {
 		}
 		return &ConflictError{Path: old.Path, Old: old.Kind, New: n.Kind, OldFrom: old.Origin, NewFrom: origin}
 	}
-	old.Inode, old.Origin = n, origin
+	old.Inode, old.Origin, old.implied = n, origin, false
 	return nil
 }
 
@@ -145,9 +147,16 @@ func (t *Tree) create(at place, n *Inode, origin string) error {
 	}
 	for _, name := range at.missing[:last] {
 		end += len(name)
+		if err := t.use.entry(end); err != nil {
+			return err
+		}
 		parent := &Inode{Kind: Dir, Perm: 0o755}
 		dir = dir.attach(name, Entry{Path: full[:end], Inode: parent, Origin: origin})
+		dir.implied = true
 		end++
+	}
+	if err := t.use.entry(len(full)); err != nil {
+		return err
 	}
 	dir.attach(at.missing[last], Entry{Path: full, Inode: n, Origin: origin})
 	return nil
@@ -189,8 +198,11 @@ func (t *Tree) Remove(p string) {
 		t.root.children = nil
 		return
 	}
-	delete(at.node.parent.children, path.Base(at.node.Path))
+	at.node.detach()
 }
+
+// detach takes n, which is not the root, out of its directory.
+func (n *node) detach() { delete(n.parent.children, path.Base(n.Path)) }
 
 // RemoveChildren empties the directory p, a path as Entry has it.
 func (t *Tree) RemoveChildren(p string) {

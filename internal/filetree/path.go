@@ -11,17 +11,20 @@ const (
 	maxLinks = 40
 	// maxPath is the longest path the kernel takes, in bytes: PATH_MAX without its NUL.
 	maxPath = 4095
+	// maxName is the longest name in a directory, in bytes, and of an extended attribute (NAME_MAX, XATTR_NAME_MAX
+	// of include/uapi/linux/limits.h).
+	maxName = 255
 )
 
 // Clean turns a name as tars and YAML have it (leading "/" or "./", trailing "/") into an Entry path. A
 // name that climbs out of the root, is empty, holds a NUL byte or is longer than 4095 bytes is an error.
 func Clean(name string) (string, error) {
 	if name == "" || strings.IndexByte(name, 0) >= 0 {
-		return "", fmt.Errorf("file name %q is empty or has a NUL byte", name)
+		return "", fmt.Errorf("file name %.200q is empty or has a NUL byte", name)
 	}
 	p := path.Clean(strings.TrimLeft(name, "/"))
 	if p == ".." || strings.HasPrefix(p, "../") {
-		return "", fmt.Errorf("file name %q leads out of the root", name)
+		return "", fmt.Errorf("file name %.200q leads out of the root", name)
 	}
 	if len(p) > maxPath {
 		return "", fmt.Errorf("file name %.40q… has %d bytes, want at most %d", p, len(p), maxPath)
@@ -81,6 +84,9 @@ func (t *Tree) walk(p string) (place, error) {
 	for todo, more := p, true; more; {
 		var name string
 		name, todo, more = strings.Cut(todo, "/")
+		if err := t.use.step(1); err != nil {
+			return place{}, err
+		}
 		switch name {
 		case "", ".":
 			continue
@@ -100,6 +106,9 @@ func (t *Tree) walk(p string) (place, error) {
 			at = place{node: t.root}
 		}
 		todo = next.node.Target + "/" + todo
+		if err := t.use.step(len(todo) / copiedPerStep); err != nil {
+			return place{}, err
+		}
 	}
 	return at, nil
 }

@@ -1,28 +1,24 @@
 package filetree
 
 import (
-	"cmp"
 	"errors"
 	"fmt"
 	"path"
-	"slices"
 	"strings"
 )
 
-// TarOptions says how ApplyTar reads a tar. The zero value lays every entry into the tree.
+// TarOptions says how ApplyTar reads a tar. The zero value lays every entry into the tree, through the
+// symlinks that are there.
 type TarOptions struct {
 	// Whiteouts makes the tar a layer of a container image: .wh.NAME takes NAME away and .wh..wh..opq all
 	// that its directory held, both of what was there before this layer, wherever in the tar they stand.
-	// What changes its type is replaced as containerd and Docker replace it: a directory with all below it
-	// by a file or symlink, and a file or a symlink (wherever it leads) by a directory.
+	// As in overlayfs, only directories are merged: whatever else a path was before, a layer that has it
+	// replaces it, and a layer with lib/x makes a directory of a symlink lib. A directory that the layer
+	// needs and does not have itself keeps its mode and owner, as with containerd.
 	Whiteouts bool
 
-	// Select, where not nil, says which entries to take, by their path as Entry has it before symlinks are
-	// followed. Whiteouts act whatever it says. A hard link to an entry not taken becomes a file of its own.
-	Select func(name string) bool
-
-	// OnLostXattr, where not nil, is told of each extended attribute of an entry taken: newc, and so a
-	// Tree, has no place for them. The one that matters is security.capability.
+	// OnLostXattr, where not nil, is told of each extended attribute of an entry: newc, and so a Tree, has
+	// no place for them. The one that matters is security.capability.
 	OnLostXattr func(path, name string)
 }
 
@@ -38,8 +34,15 @@ func (e *TarError) Error() string {
 	if e.Entry == "" {
 		return fmt.Sprintf("%s: tar: %v", e.Origin, e.Err)
 	}
-	return fmt.Sprintf("%s: tar entry %q: %v", e.Origin, e.Entry, e.Err)
+	name := e.Entry
+	if len(name) > shownName {
+		name = name[:shownName] + "…"
+	}
+	return fmt.Sprintf("%s: tar entry %q: %v", e.Origin, name, e.Err)
 }
+
+// shownName is how many bytes of a name an error has; a pax name may have a million.
+const shownName = 200
 
 // Unwrap returns what is wrong with the entry.
 func (e *TarError) Unwrap() error { return e.Err }
@@ -49,60 +52,48 @@ func (e *TarError) Unwrap() error { return e.Err }
 // every time in a tree is the build's epoch.
 //
 // Src is read once, to its last byte, before t is touched: where its content is not what its digest says, the
-// error is a *ChangedError. A fault in the tar is a *TarError. One that shows only while entries are laid
-// (a *ConflictError in it, a hard link to nothing) leaves t half changed.
+// error is a *ChangedError. A fault in the tar is a *TarError, with a *LimitError in it where there is too
+// much. One that shows only while entries are laid (a *ConflictError in it, a hard link to nothing) leaves t
+// half changed where Whiteouts is not set.
 func (t *Tree) ApplyTar(src Blob, origin string, o TarOptions) error {
-	l, err := readLayer(src, origin, o)
+	r, err := src.Open()
+	if err != nil {
+		return fmt.Errorf("%s: %w", origin, err)
+	}
+	defer r.Close()
+	l, err := List(r, origin, o)
 	if err != nil {
 		return err
 	}
+	return t.ApplyListed(src, l, origin, o)
+}
+
+// ApplyListed is ApplyTar of a src that has been listed with the same options before. Src itself is not read: whether
+// a file's content is what it was shows when that is.
+func (t *Tree) ApplyListed(src Blob, l *Listing, origin string, o TarOptions) error {
+	entries := l.bound(src)
 	if o.Whiteouts {
-		t.clearFor(l)
+		return t.overlay(entries, l.whiteouts, origin, o)
 	}
-	aside := map[string]*Inode{}
-	for _, e := range l.entries {
-		if err := t.lay(e, origin, o, aside); err != nil {
+	t.use = &usage{}
+	t.use.add(t.root)
+	defer func() { t.use = nil }()
+	for _, e := range entries {
+		if err := t.lay(e, origin, o); err != nil {
 			return &TarError{Origin: origin, Entry: e.name, Err: err}
 		}
 	}
 	return nil
 }
 
-// clearFor takes away what the layer hides. The order counts: a directory of the layer that replaces a
-// symlink must do so first, since a whiteout below it would otherwise act where the symlink leads. Sorted,
-// parents come first, for the same reason.
-func (t *Tree) clearFor(l layer) {
-	slices.Sort(l.dirs)
-	for _, p := range slices.Compact(l.dirs) {
-		if e, ok := t.Lookup(p); ok && e.Kind != Dir {
-			t.Remove(p)
+// lay puts one entry into t.
+func (t *Tree) lay(e tarEntry, origin string, o TarOptions) error {
+	n := e.inode
+	if e.link != "" {
+		var err error
+		if n, err = linked(e.link, t); err != nil {
+			return err
 		}
-	}
-	slices.SortFunc(l.whiteouts, func(a, b whiteout) int { return cmp.Compare(a.path, b.path) })
-	for _, w := range l.whiteouts {
-		if w.opaque {
-			t.RemoveChildren(w.path)
-		} else {
-			t.Remove(w.path)
-		}
-	}
-}
-
-// lay puts one entry into t. Aside holds what was not selected, for hard links to it.
-func (t *Tree) lay(e tarEntry, origin string, o TarOptions, aside map[string]*Inode) error {
-	n, err := t.inodeOf(e, aside)
-	if !e.selected {
-		aside[e.path] = n
-		if o.Whiteouts && e.kind() != Dir && e.path != "." {
-			t.Remove(e.path)
-		}
-		return nil
-	}
-	if err != nil {
-		return err
-	}
-	if o.Whiteouts {
-		t.clearOtherType(e.path, n.Kind)
 	}
 	if err := t.Add(e.path, n, origin); err != nil {
 		return err
@@ -115,35 +106,24 @@ func (t *Tree) lay(e tarEntry, origin string, o TarOptions, aside map[string]*In
 	return nil
 }
 
-// clearOtherType makes way at p for an entry of kind k, so that Add finds no conflict. The root stays.
-func (t *Tree) clearOtherType(p string, k Kind) {
-	if old, ok := t.Lookup(p); ok && (old.Kind == Dir) != (k == Dir) && old.Path != "." {
-		t.Remove(p)
+// linked returns what a hard link to the path p is, by the first tree that has something there.
+func linked(p string, trees ...*Tree) (*Inode, error) {
+	for _, t := range trees {
+		if e, ok := t.Lookup(p); ok && e.Kind == Dir {
+			return nil, fmt.Errorf("hard link to %.*s, which is a directory", shownName, p)
+		} else if ok {
+			return e.Inode, nil
+		}
 	}
-}
-
-// inodeOf returns the entry's own inode or, of a hard link, its target's.
-func (t *Tree) inodeOf(e tarEntry, aside map[string]*Inode) (*Inode, error) {
-	if e.inode != nil {
-		return e.inode, nil
-	}
-	n := aside[e.link]
-	if target, ok := t.Lookup(e.link); n == nil && ok {
-		n = target.Inode
-	}
-	switch {
-	case n == nil:
-		return nil, fmt.Errorf("hard link to %s, which does not exist", e.link)
-	case n.Kind == Dir:
-		return nil, fmt.Errorf("hard link to %s, which is a directory", e.link)
-	}
-	return n, nil
+	return nil, fmt.Errorf("hard link to %.*s, which does not exist", shownName, p)
 }
 
 // whiteout is a path of the layers below that the layer hides.
 type whiteout struct {
-	path   string
-	opaque bool // only what is below the path
+	entry  string // the marker's name as the tar has it
+	dir    string
+	name   string // in dir
+	opaque bool   // all that is in dir
 }
 
 const (
@@ -163,11 +143,10 @@ func parseWhiteout(p string) (w whiteout, ok bool, err error) {
 	case !ok:
 		return w, false, nil
 	case base == opaqueMarker:
-		w = whiteout{path: path.Dir(p), opaque: true}
+		w.opaque = true
 	case name == "" || name == "." || name == ".." || strings.HasPrefix(name, whiteoutPrefix):
 		return w, false, errors.New("not a whiteout of the image layer format, whose names it takes")
-	default:
-		w = whiteout{path: path.Join(path.Dir(p), name)}
 	}
+	w.dir, w.name = path.Dir(p), name
 	return w, true, nil
 }

@@ -1,23 +1,21 @@
-// Package image finds container images and reads them into trees: an image in the engine, or a Dockerfile
-// directory that is built first. Layers are spooled once, uncompressed, into the cache under their digest and
-// never unpacked. Format: https://github.com/opencontainers/image-spec/blob/main/layer.md
+// Package image finds container images and reads them into trees: in our cache, in the engine, in an image layout, in
+// a `docker save` or OCI archive, in a registry; or a Dockerfile directory is built first. Layers are spooled once,
+// without compression, into the cache under their digest, verified whenever they are read, and never unpacked.
+// Formats: https://github.com/opencontainers/image-spec/blob/main/layer.md, image-layout.md beside it, and
+// https://github.com/moby/docker-image-spec.
 package image
 
 import (
+	"cmp"
 	"context"
-	"crypto/sha256"
-	"encoding/hex"
+	"errors"
 	"fmt"
 	"io"
-	"os"
-	"path/filepath"
-	"strings"
-
-	v1 "github.com/google/go-containerregistry/pkg/v1"
-	"github.com/google/go-containerregistry/pkg/v1/tarball"
+	"slices"
 
 	"github.com/hookbuild/hookbuild/internal/engine"
 	"github.com/hookbuild/hookbuild/internal/filetree"
+	"github.com/hookbuild/hookbuild/internal/registry"
 )
 
 // Image is an image whose layers have been merged into one tree.
@@ -33,7 +31,7 @@ type store interface {
 	Save(ctx context.Context, ref string) (io.ReadCloser, error)
 }
 
-// Reader reads images of one engine through a cache of layers.
+// Reader reads images of one engine by names that say what is in them, through a cache of layers.
 type Reader struct {
 	Engine store
 	Cache  string // directory; layers lie below layers/
@@ -47,144 +45,84 @@ func (r Reader) Read(ctx context.Context, ref string) (Image, error) {
 	if err != nil {
 		return Image{}, err
 	}
-	tree, err := r.tree(ctx, ref, info.Layers)
+	tree, err := r.tree(ctx, ref, info)
 	if err != nil {
-		return Image{}, fmt.Errorf("image %s: %w", ref, err)
+		return Image{}, err
 	}
 	return Image{Image: info, Ref: ref, Tree: tree}, nil
 }
 
-// tree merges the layers, lowest first. A layer whose cached file turns out damaged is taken from the engine
-// again, once.
-func (r Reader) tree(ctx context.Context, ref string, layers []string) (*filetree.Tree, error) {
-	if r.cached(layers) {
-		if tree, err := r.merge(ref, layers); err == nil {
-			return tree, nil
+// tree merges the layers. One whose cached file turns out damaged is taken from the engine again, once.
+func (r Reader) tree(ctx context.Context, ref string, info engine.Image) (*filetree.Tree, error) {
+	c := cache{r.Cache}
+	if c.hasLayers(info.Layers) {
+		tree, err := c.tree(ref, info.Layers, r.Lost)
+		if err == nil || isA[*FormatError](err) {
+			return tree, err
 		}
+		c.dropDamaged(info.Layers)
 	}
-	if err := r.spool(ctx, ref, layers); err != nil {
+	got, err := saved(ctx, r.Engine, ref, ref, "linux/"+cmp.Or(info.Arch, "amd64"), c)
+	if err != nil {
 		return nil, err
 	}
-	return r.merge(ref, layers)
+	defer got.close()
+	if has := got.config.RootFS.DiffIDs; !slices.Equal(has, info.Layers) {
+		return nil, &FormatError{Image: ref, Err: fmt.Errorf("the engine's archive has the %d layers %v, want the %d %v", len(has), has, len(info.Layers), info.Layers)}
+	}
+	if err := c.keep(ctx, ref, got); err != nil {
+		return nil, err
+	}
+	tree, err := c.tree(ref, info.Layers, r.Lost)
+	if err != nil {
+		return nil, fmt.Errorf("image %s: %w", ref, err)
+	}
+	return tree, nil
 }
 
-func (r Reader) file(diffID string) string {
-	return filepath.Join(r.Cache, "layers", strings.ReplaceAll(diffID, ":", "-"))
-}
-
-func (r Reader) cached(layers []string) bool {
-	for _, l := range layers {
-		if _, err := os.Stat(r.file(l)); err != nil {
-			return false
-		}
-	}
-	return true
-}
-
-func (r Reader) merge(ref string, layers []string) (*filetree.Tree, error) {
-	t := filetree.New()
-	for _, l := range layers {
-		blob, err := r.blob(l)
-		if err != nil {
-			return nil, err
-		}
-		o := filetree.TarOptions{Whiteouts: true}
-		if r.Lost != nil {
-			o.OnLostXattr = func(path, name string) { r.Lost(ref, path, name) }
-		}
-		if err := t.ApplyTar(blob, ref, o); err != nil {
-			return nil, fmt.Errorf("layer %s: %w", l, err)
-		}
-	}
-	return t, nil
-}
-
-// blob is the cached layer as one run of bytes whose digest is checked as it is read.
-func (r Reader) blob(diffID string) (filetree.Blob, error) {
-	digest, err := v1.NewHash(diffID)
-	if err != nil || digest.Algorithm != "sha256" {
-		return filetree.Blob{}, fmt.Errorf("layer id %q is not a sha256 digest", diffID)
-	}
-	sum, err := hex.DecodeString(digest.Hex)
+// saved reads what the engine has under a name.
+func saved(ctx context.Context, e store, ref, as, platform string, c cache) (*found, error) {
+	in, err := e.Save(ctx, as)
 	if err != nil {
-		return filetree.Blob{}, err
-	}
-	info, err := os.Stat(r.file(diffID))
-	if err != nil {
-		return filetree.Blob{}, err
-	}
-	return filetree.FileRange(r.file(diffID), 0, info.Size(), [sha256.Size]byte(sum)), nil
-}
-
-// spool writes the image's layers into the cache. The archive that the engine sends may name its layers only
-// at its end, so it is written to a temporary file first.
-func (r Reader) spool(ctx context.Context, ref string, layers []string) error {
-	dir := filepath.Join(r.Cache, "layers")
-	if err := os.MkdirAll(dir, 0o755); err != nil {
-		return err
-	}
-	tmp, err := os.CreateTemp(dir, ".save-*")
-	if err != nil {
-		return err
-	}
-	defer os.Remove(tmp.Name())
-	defer tmp.Close()
-	if err := r.save(ctx, ref, tmp); err != nil {
-		return err
-	}
-	img, err := tarball.ImageFromPath(tmp.Name(), nil)
-	if err != nil {
-		return fmt.Errorf("read the engine's archive: %w", err)
-	}
-	got, err := img.Layers()
-	if err != nil {
-		return fmt.Errorf("read the engine's archive: %w", err)
-	}
-	if len(got) != len(layers) {
-		return fmt.Errorf("the engine's archive has %d layers, want %d", len(got), len(layers))
-	}
-	for i, l := range got {
-		content, err := l.Uncompressed()
-		if err != nil {
-			return fmt.Errorf("layer %s: %w", layers[i], err)
-		}
-		if err := r.keep(layers[i], content); err != nil {
-			return fmt.Errorf("layer %s: %w", layers[i], err)
-		}
-	}
-	return nil
-}
-
-func (r Reader) save(ctx context.Context, ref string, w io.Writer) error {
-	in, err := r.Engine.Save(ctx, ref)
-	if err != nil {
-		return err
+		return nil, err
 	}
 	defer in.Close()
-	if _, err := io.Copy(w, in); err != nil {
-		return fmt.Errorf("save image %s: %w", ref, err)
+	stream := &stream{r: in}
+	a, err := streamedArchive(ctx, stream, c)
+	if stream.err != nil {
+		return nil, fmt.Errorf("save image %s: %w", ref, stream.err)
 	}
-	return nil
+	if err != nil {
+		return nil, inImage(ctx, ref, fmt.Errorf("read the engine's archive: %w", err))
+	}
+	got, err := a.find(reference{text: ref}, platform)
+	if err != nil {
+		a.close()
+		return nil, inImage(ctx, ref, err)
+	}
+	return got, nil
 }
 
-// keep writes one layer under its digest, and only if that is what it has.
-func (r Reader) keep(diffID string, content io.ReadCloser) error {
-	defer content.Close()
-	tmp, err := os.CreateTemp(filepath.Join(r.Cache, "layers"), ".layer-*")
-	if err != nil {
+// inImage says which image an error is about.
+func inImage(ctx context.Context, ref string, err error) error {
+	switch {
+	case ctx.Err() != nil:
+		return fmt.Errorf("image %s: %w", ref, context.Cause(ctx))
+	case isA[*cacheError](err), isA[*missingError](err), isA[*ReferenceError](err):
 		return err
 	}
-	defer os.Remove(tmp.Name())
-	sum := sha256.New()
-	if _, err := io.Copy(io.MultiWriter(tmp, sum), content); err != nil {
-		tmp.Close()
+	if e, ok := errors.AsType[*FormatError](err); ok {
+		e.Image = ref
 		return err
 	}
-	if err := tmp.Close(); err != nil {
-		return err
-	}
-	if got := "sha256:" + hex.EncodeToString(sum.Sum(nil)); got != diffID {
-		return fmt.Errorf("got %s, want %s", got, diffID)
-	}
-	return os.Rename(tmp.Name(), r.file(diffID))
+	return &FormatError{Image: ref, Err: err}
+}
+
+// known is an image as its configuration describes it.
+func known(ref, id string, c *registry.Config, tree *filetree.Tree) Image {
+	return Image{Ref: ref, Tree: tree, Image: engine.Image{
+		ID: id, Arch: c.Architecture, Layers: c.RootFS.DiffIDs,
+		Entrypoint: c.Config.Entrypoint, Cmd: c.Config.Cmd, Env: c.Config.Env,
+		WorkingDir: c.Config.WorkingDir, Labels: c.Config.Labels,
+	}}
 }

@@ -5,6 +5,7 @@ import (
 	"bytes"
 	"context"
 	"errors"
+	"fmt"
 	"io"
 	"io/fs"
 	"os"
@@ -12,6 +13,7 @@ import (
 	"slices"
 	"strings"
 	"testing"
+	"time"
 
 	"github.com/google/go-cmp/cmp"
 	"github.com/google/go-containerregistry/pkg/name"
@@ -21,6 +23,7 @@ import (
 	"github.com/google/go-containerregistry/pkg/v1/tarball"
 
 	"github.com/hookbuild/hookbuild/internal/engine"
+	"github.com/hookbuild/hookbuild/internal/filetree"
 )
 
 // layer is a layer with these files; a name that ends in "/" is a directory.
@@ -133,7 +136,7 @@ func read(t *testing.T, r Reader) Image {
 	return img
 }
 
-// inCache lists what lies in the cache of layers.
+// inCache lists what lies in the cache of layers, but for the listings beside them.
 func inCache(t *testing.T, r Reader) []string {
 	t.Helper()
 	found, err := os.ReadDir(filepath.Join(r.Cache, "layers"))
@@ -142,7 +145,9 @@ func inCache(t *testing.T, r Reader) []string {
 	}
 	var names []string
 	for _, e := range found {
-		names = append(names, e.Name())
+		if filepath.Ext(e.Name()) != "."+filetree.ListingFormat {
+			names = append(names, e.Name())
+		}
 	}
 	return names
 }
@@ -224,7 +229,12 @@ func TestReadRepairsTheCache(t *testing.T) {
 			f := engineWith(t, layer(t, [2]string{"a", "1"}), layer(t, [2]string{"b", strings.Repeat("2", 4000)}))
 			r := Reader{Engine: f, Cache: t.TempDir()}
 			want := listing(t, read(t, r))
-			if err := c.spoil(r.file(f.info.Layers[1])); err != nil {
+			file := cache{r.Cache}.layerFile(f.info.Layers[1])
+			if err := c.spoil(file); err != nil {
+				t.Fatal(err)
+			}
+			later := time.Now().Add(time.Second) // a file system may count time in steps
+			if err := os.Chtimes(file, later, later); err != nil && c.name != "gone" {
 				t.Fatal(err)
 			}
 			if diff := cmp.Diff(want, listing(t, read(t, r))); diff != "" {
@@ -238,6 +248,66 @@ func TestReadRepairsTheCache(t *testing.T) {
 	}
 }
 
+// A layer that is listed is not read again. Where its bytes change and its time does not, whoever reads a file of it
+// is told, and Forget makes room for a whole one.
+func TestForget(t *testing.T) {
+	f := engineWith(t, layer(t, [2]string{"a", strings.Repeat("1", 4000)}))
+	r := Reader{Engine: f, Cache: t.TempDir()}
+	want := listing(t, read(t, r))
+	file := cache{r.Cache}.layerFile(f.info.Layers[0])
+	info, err := os.Stat(file)
+	if err != nil {
+		t.Fatal(err)
+	}
+	data, err := os.ReadFile(file)
+	if err != nil {
+		t.Fatal(err)
+	}
+	data[bytes.IndexByte(data, '1')+2000] ^= 1
+	if err := errors.Join(os.WriteFile(file, data, 0o600), os.Chtimes(file, info.ModTime(), info.ModTime())); err != nil {
+		t.Fatal(err)
+	}
+	e, _ := read(t, r).Tree.Lookup("a")
+	_, err = e.Data.ReadAll()
+	if !isA[*filetree.ChangedError](err) {
+		t.Fatalf("got %v, want a ChangedError", err)
+	}
+	if !Forget(r.Cache, fmt.Errorf("write: %w", err)) || Forget(r.Cache, io.ErrUnexpectedEOF) || Forget(t.TempDir(), err) {
+		t.Error("Forget does not know which errors are about a layer of its cache")
+	}
+	if diff := cmp.Diff(want, listing(t, read(t, r))); diff != "" {
+		t.Error(diff)
+	}
+	if f.saved != 2 {
+		t.Errorf("the engine was asked %d times, want twice", f.saved)
+	}
+}
+
+// A listing that is damaged, of another layer's file, or of another format is made again.
+func TestListingsAreChecked(t *testing.T) {
+	f := engineWith(t, layer(t, [2]string{"a", "1"}, [2]string{"d/", ""}))
+	r := Reader{Engine: f, Cache: t.TempDir()}
+	want := listing(t, read(t, r))
+	file := cache{r.Cache}.listingFile(f.info.Layers[0])
+	good, err := os.ReadFile(file)
+	if err != nil {
+		t.Fatal(err)
+	}
+	flipped := bytes.Clone(good)
+	flipped[len(flipped)-3] ^= 1
+	for name, bad := range map[string][]byte{"empty": nil, "cut": good[:len(good)-1], "short": good[:40], "flipped": flipped} {
+		if err := os.WriteFile(file, bad, 0o600); err != nil {
+			t.Fatal(err)
+		}
+		if diff := cmp.Diff(want, listing(t, read(t, r))); diff != "" {
+			t.Errorf("%s: %s", name, diff)
+		}
+		if got, err := os.ReadFile(file); err != nil || !bytes.Equal(got, good) {
+			t.Errorf("%s: the listing is not what it was, %v", name, err)
+		}
+	}
+}
+
 func TestReadRefusesWrongContent(t *testing.T) {
 	good := engineWith(t, layer(t, [2]string{"a", "1"}), layer(t, [2]string{"b", "2"}))
 	other := engineWith(t, layer(t, [2]string{"a", "1"}), layer(t, [2]string{"b", "3"}))
@@ -248,12 +318,12 @@ func TestReadRefusesWrongContent(t *testing.T) {
 		want   string
 		kept   int
 	}{
-		{"another layer", fakeEngine{info: good.info, archive: other.archive}, "want " + good.info.Layers[1], 1},
-		{"a layer less", fakeEngine{info: good.info, archive: short.archive}, "1 layers, want 2", 0},
+		{"another layer", fakeEngine{info: good.info, archive: other.archive}, good.info.Layers[1] + "]", 0},
+		{"a layer less", fakeEngine{info: good.info, archive: short.archive}, "the 1 layers", 0},
 		{"no archive", fakeEngine{info: good.info, archive: []byte("<html>")}, "read the engine's archive", 0},
 		{"cut", fakeEngine{info: good.info, archive: good.archive[:len(good.archive)/2]}, "", 0},
 		{"broken connection", fakeEngine{info: good.info, archive: good.archive, fail: io.ErrUnexpectedEOF}, "save image hookbuild/test:x", 0},
-		{"a layer id that is a path", fakeEngine{info: engine.Image{Layers: []string{"../../etc"}}, archive: short.archive}, "want ../../etc", 0},
+		{"a layer id that is a path", fakeEngine{info: engine.Image{Layers: []string{"../../etc"}}, archive: short.archive}, "[../../etc]", 0},
 		{"a layer id that is too long", fakeEngine{info: engine.Image{Layers: []string{"sha256:" + strings.Repeat("a", 130)}}, archive: short.archive}, "aaaa", 0},
 	} {
 		t.Run(c.name, func(t *testing.T) {
@@ -280,11 +350,11 @@ func TestReadRefusesIDsThatAreNoDigests(t *testing.T) {
 	for _, id := range []string{"sha256:" + strings.Repeat("a", 130), "sha512:" + strings.Repeat("a", 128), "aa", ""} {
 		f := &fakeEngine{info: engine.Image{Layers: []string{id}}}
 		r := Reader{Engine: f, Cache: t.TempDir()}
-		if err := os.MkdirAll(filepath.Dir(r.file("x")), 0o755); err != nil {
+		if err := os.MkdirAll(filepath.Dir(cache{r.Cache}.layerFile("x")), 0o755); err != nil {
 			t.Fatal(err)
 		}
 		if id != "" {
-			if err := os.WriteFile(r.file(id), nil, 0o644); err != nil {
+			if err := os.WriteFile(cache{r.Cache}.layerFile(id), nil, 0o644); err != nil {
 				t.Fatal(err)
 			}
 		}

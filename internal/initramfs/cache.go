@@ -20,7 +20,7 @@ const segmentFormat = "hookbuild initramfs segment 1"
 // body in the body's place, and how it is compressed.
 func segmentKey(records []record, o Options) [sha256.Size]byte {
 	h := sha256.New()
-	fmt.Fprintf(h, "%s\n%s %d\n%s\n", segmentFormat, o.compression(), o.level(), compressors)
+	fmt.Fprintf(h, "%s\n%s %d\n%s\n", segmentFormat, o.compression(), o.EffectiveLevel(), compressors)
 	var b []byte
 	for _, r := range records {
 		b = r.appendTo(b[:0], o.Epoch)
@@ -56,7 +56,7 @@ func (j job) write(ctx context.Context, out *sink, c *compressor, cache string) 
 	if _, err := f.Seek(0, io.SeekStart); err != nil {
 		return false, err
 	}
-	n, err := io.Copy(struct{ io.Writer }{out}, io.LimitReader(f, size))
+	n, err := io.CopyBuffer(struct{ io.Writer }{out}, io.LimitReader(f, size), make([]byte, 1<<20))
 	if err == nil && n != size {
 		err = fmt.Errorf("%s was cut while it was read: got %d bytes, want %d", file, n, size)
 	}

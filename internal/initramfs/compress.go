@@ -92,7 +92,8 @@ func (o Options) level0() int {
 	return gzipLevel
 }
 
-func (o Options) level() int {
+// EffectiveLevel is the level with the usual one in the place of 0.
+func (o Options) EffectiveLevel() int {
 	if o.Level == 0 {
 		return o.level0()
 	}
@@ -113,13 +114,13 @@ func (c *compressor) begin(out io.Writer) (z io.WriteCloser, err error) {
 			c.zstd.Reset(out)
 			return c.zstd, nil
 		}
-		c.zstd, err = zstd.NewWriter(out, zstd.WithEncoderLevel(zstd.EncoderLevel(c.options.level())),
+		c.zstd, err = zstd.NewWriter(out, zstd.WithEncoderLevel(zstd.EncoderLevel(c.options.EffectiveLevel())),
 			zstd.WithWindowSize(zstdWindow), zstd.WithEncoderConcurrency(zstdConcurrency))
 		return c.zstd, err
 	}
 	if c.gzip != nil {
 		c.gzip.Reset(out)
-	} else if c.gzip, err = pgzip.NewWriterLevel(out, c.options.level()); err != nil { // the library's own default is 5
+	} else if c.gzip, err = pgzip.NewWriterLevel(out, c.options.EffectiveLevel()); err != nil { // the library's own default is 5
 		return nil, err
 	}
 	c.gzip.ModTime = time.Unix(0, 0) // the zero time.Time is not zero in the header

@@ -8,8 +8,8 @@ import (
 	"fmt"
 	"io"
 	"math"
+	"os"
 	"os/exec"
-	"runtime"
 	"strings"
 	"testing"
 	"testing/iotest"
@@ -18,6 +18,7 @@ import (
 	"github.com/google/go-cmp/cmp"
 	"github.com/klauspost/compress/zstd"
 
+	"github.com/hookbuild/hookbuild/internal/heaptest"
 	"github.com/hookbuild/hookbuild/internal/unpack"
 )
 
@@ -268,41 +269,23 @@ func TestBadImages(t *testing.T) {
 // checkBad asserts that r is refused by a typed error, soon and without much memory.
 func checkBad(t *testing.T, r io.Reader, size int64, l Limits) {
 	t.Helper()
-	stop, most := make(chan struct{}), make(chan uint64)
-	runtime.GC()
-	var m runtime.MemStats
-	runtime.ReadMemStats(&m)
-	go func() {
-		var m runtime.MemStats
-		high := uint64(0)
-		for {
-			runtime.ReadMemStats(&m)
-			high = max(high, m.HeapAlloc)
-			select {
-			case <-stop:
-				most <- high
-				return
-			case <-time.After(20 * time.Millisecond):
-			}
-		}
-	}()
+	taken := heaptest.Watch()
 	begin := time.Now()
 	_, err := Unpack(Open(r, l), nil, nil)
 	took := time.Since(begin)
-	close(stop)
-	taken := int64(<-most) - int64(m.HeapAlloc)
+	most := taken()
 	e, ok := errors.AsType[*ImageError](err)
 	if !ok || e.Err == nil || e.Offset < 0 || e.Offset > size {
 		t.Errorf("got %v, want an ImageError inside %d bytes", err, size)
 	}
-	if taken > 256<<20 {
-		t.Errorf("took %d MiB, want at most 256", taken>>20)
+	if most > 256<<20 {
+		t.Errorf("took %d MiB, want at most 256", most>>20)
 	}
 	// Ten times the five seconds it may take here: the test may run on a busy host.
 	if took > 50*time.Second {
 		t.Errorf("took %s", took)
 	}
-	t.Logf("%.1f s, %d MiB: %v", took.Seconds(), taken>>20, err)
+	t.Logf("%.1f s, %d MiB: %v", took.Seconds(), most>>20, err)
 }
 
 // made is a reader of what next returns, until that is empty.
@@ -489,13 +472,14 @@ func TestEveryImageTruncation(t *testing.T) {
 }
 
 // FuzzOpen asserts that nothing makes it panic, that an error says where, and that what is unpacked is a tree whose
-// every file is below the root.
+// every file is below the root, and that is the same when it has been written and unpacked once more.
 func FuzzOpen(f *testing.F) {
 	for _, c := range images(f) {
 		f.Add([]byte(c.file))
 	}
 	f.Fuzz(func(t *testing.T, file []byte) {
-		u, err := Unpack(Open(bytes.NewReader(file), Limits{Unpacked: 1 << 24}), nil, nil)
+		limits := Limits{Unpacked: 1 << 24}
+		u, err := Unpack(Open(bytes.NewReader(file), limits), nil, nil)
 		if err != nil {
 			if _, ok := errors.AsType[*ImageError](err); !ok {
 				t.Errorf("got %v, want an ImageError", err)
@@ -507,5 +491,30 @@ func FuzzOpen(f *testing.F) {
 				t.Errorf("got path %q", e.Path)
 			}
 		}
+		if len(u.Tree.Entries()) > 1 {
+			checkAgain(t, file, limits)
+		}
 	})
+}
+
+// checkAgain writes what file unpacks to, which has to be the same then.
+func checkAgain(t *testing.T, file []byte, limits Limits) {
+	t.Helper()
+	spool, err := os.CreateTemp(t.TempDir(), "")
+	must(t, err)
+	defer spool.Close()
+	first, err := Unpack(Open(bytes.NewReader(file), limits), spool, nil)
+	must(t, err)
+	var packed bytes.Buffer
+	if _, err := Write(t.Context(), &packed, first.Tree, Options{Level: 1}); err != nil {
+		if _, ok := errors.AsType[*UnsupportedError](err); !ok {
+			t.Errorf("written: %v", err)
+		}
+		return
+	}
+	second, err := Unpack(Open(&packed, Limits{Ratio: 2000}), nil, nil)
+	must(t, err)
+	if diff := cmp.Diff(described(t, first.Tree), described(t, second.Tree)); diff != "" || len(second.Dropped) > 0 {
+		t.Errorf("dropped %v, -first +second:\n%s", second.Dropped, diff)
+	}
 }

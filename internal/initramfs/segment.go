@@ -141,7 +141,7 @@ func WriteSegments(ctx context.Context, w io.Writer, segments []Segment, o Optio
 	if err != nil {
 		return Stats{}, err
 	}
-	out := &sink{w: w, stopped: ctx.Err, hash: sha256.New()}
+	out := &sink{w: w, stopped: ctx.Err}
 	var s Stats
 	c := &compressor{options: o}
 	for _, j := range jobs {
@@ -159,7 +159,6 @@ func WriteSegments(ctx context.Context, w io.Writer, segments []Segment, o Optio
 		s.Segments = append(s.Segments, one)
 	}
 	s.Compressed = out.n
-	out.hash.Sum(s.SHA256[:0])
 	return s, nil
 }
 

@@ -7,7 +7,6 @@ package initramfs
 
 import (
 	"context"
-	"crypto/sha256"
 	"hash"
 	"io"
 
@@ -19,13 +18,12 @@ const archiveBlock = 512
 
 // Stats is what was written.
 type Stats struct {
-	Entries    int               // paths, the root among them, the trailers not
-	Unpacked   int64             // bytes of file contents, a file with several names counted once
-	Linked     int64             // bytes of file contents that Options.Dedup has saved
-	Archive    int64             // bytes of the cpio archives
-	Compressed int64             // bytes given to the writer
-	SHA256     [sha256.Size]byte // of the compressed bytes
-	Segments   []SegmentStats    // of WriteSegments, in their order; nil for Write
+	Entries    int            // paths, the root among them, the trailers not
+	Unpacked   int64          // bytes of file contents, a file with several names counted once
+	Linked     int64          // bytes of file contents that Options.Dedup has saved
+	Archive    int64          // bytes of the cpio archives
+	Compressed int64          // bytes given to the writer
+	Segments   []SegmentStats // of WriteSegments, in their order; nil for Write
 }
 
 // add counts the records of one archive.
@@ -55,14 +53,13 @@ func Write(ctx context.Context, w io.Writer, t *filetree.Tree, o Options) (Stats
 	if err != nil {
 		return Stats{}, err
 	}
-	out := &sink{w: w, stopped: ctx.Err, hash: sha256.New()}
+	out := &sink{w: w, stopped: ctx.Err}
 	archive, err := compress(ctx, out, records, &compressor{options: o})
 	if err != nil {
 		return Stats{}, err
 	}
 	s := Stats{Archive: archive, Compressed: out.n}
 	s.add(records, linked)
-	out.hash.Sum(s.SHA256[:0])
 	return s, nil
 }
 

@@ -5,7 +5,6 @@ import (
 	"compress/gzip"
 	"encoding/binary"
 	"errors"
-	"fmt"
 	"io"
 	"math/rand/v2"
 	"os/exec"
@@ -297,7 +296,7 @@ func FuzzReadKernel(f *testing.F) {
 			t.Errorf("got %v, want a KernelError", err)
 		}
 		if err == nil && k.Format == "" {
-			t.Error(fmt.Sprintf("got %+v without a format", k))
+			t.Errorf("got %+v without a format", k)
 		}
 	})
 }

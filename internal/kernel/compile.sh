@@ -11,6 +11,9 @@ touch $obj/unfinished
 trap 'rm -f $obj/unfinished' EXIT # which a kill does not run
 prepare
 export ARCH="$KARCH" CROSS_COMPILE CCACHE_DIR=/ccache CCACHE_MAXSIZE=8G "CCACHE_COMPILERCHECK=string:$TOOLCHAIN"
+# What a file includes is taken from the compiler, which kbuild has list it; without this ccache preprocesses each
+# file once more, which costs half of a first compilation.
+export CCACHE_DEPEND=1
 export KBUILD_BUILD_USER=hookbuild KBUILD_BUILD_HOST=hookbuild KBUILD_BUILD_VERSION=1
 KBUILD_BUILD_TIMESTAMP=$(date -u -d "@$EPOCH")
 export KBUILD_BUILD_TIMESTAMP

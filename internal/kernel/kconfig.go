@@ -167,10 +167,11 @@ func (s Spec) Edit(ctx context.Context, e terminal, config []byte, what Edits, t
 type collector struct {
 	names []string
 	files map[string][]byte
+	max   int64 // bytes that a file may have
 }
 
 func newCollector(stems ...string) *collector {
-	c := &collector{files: map[string][]byte{}}
+	c := &collector{files: map[string][]byte{}, max: maxAnswer}
 	for _, stem := range stems {
 		for _, end := range answerFiles {
 			c.names = append(c.names, stem+end)
@@ -185,8 +186,14 @@ const maxAnswer = 256 << 20
 func (c *collector) wanted() []engine.Output {
 	outputs := make([]engine.Output, 0, len(c.names))
 	for _, name := range c.names {
-		outputs = append(outputs, engine.Output{Path: name, Read: func(r io.Reader) (err error) {
-			c.files[name], err = io.ReadAll(io.LimitReader(r, maxAnswer))
+		outputs = append(outputs, engine.Output{Path: name, Read: func(r io.Reader) error {
+			data, err := io.ReadAll(io.LimitReader(r, c.max+1))
+			if err == nil && int64(len(data)) > c.max {
+				err = fmt.Errorf("more than %d bytes", c.max)
+			}
+			if err == nil {
+				c.files[name] = data
+			}
 			return err
 		}})
 	}

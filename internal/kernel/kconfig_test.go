@@ -199,6 +199,19 @@ func TestConfigureWithoutOutputs(t *testing.T) {
 	}
 }
 
+// Half a configuration would be another one.
+func TestAnAnswerIsNotCut(t *testing.T) {
+	for text, whole := range map[string]bool{"CONFIG_A=y": true, "CONFIG_A=y\n": false} {
+		c := newCollector("/answers/after")
+		c.max = int64(len("CONFIG_A=y"))
+		err := c.wanted()[0].Read(strings.NewReader(text))
+		got, kept := c.files["/answers/after.config"]
+		if whole && (err != nil || string(got) != text) || !whole && (err == nil || kept || !strings.Contains(err.Error(), "more than 10 bytes")) {
+			t.Errorf("%q: got %q, %v", text, got, err)
+		}
+	}
+}
+
 func TestEdit(t *testing.T) {
 	before, after := answered("/answers/before", "old"), answered("/answers/after", "new")
 	gone := errors.New("the terminal has hung up")

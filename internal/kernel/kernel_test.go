@@ -71,7 +71,6 @@ func TestNames(t *testing.T) {
 		{"the source's version", func(s *Spec) { s.Source.Version = "6.12.9-2" }, all},
 		{"the source", func(s *Spec) { s.Source.SHA256 = []string{"ab"} }, all},
 		{"one file of the source more", func(s *Spec) { s.Source.SHA256 = []string{"aa", "aa"} }, all},
-		{"who signed", func(s *Spec) { s.Source.Signers = []string{"F1"} }, all},
 		{"no patches", func(s *Spec) { s.Patches = nil }, all},
 		{"a patch", func(s *Spec) { s.Patches[1].SHA256 = "p3" }, all},
 		{"the order of patches", func(s *Spec) { slices.Reverse(s.Patches) }, all},

@@ -400,7 +400,7 @@ func TestCompileScript(t *testing.T) {
 	if diff := cmp.Diff(Metadata{Release: "6.12.9-toy", Compiler: `gcc (Debian "14") \1`, Spec: spec}, p.metadata()); diff != "" {
 		t.Error(diff)
 	}
-	env := "ARCH=x86_64\nCCACHE_COMPILERCHECK=string:the image\nCCACHE_DIR=" + p.dir + "/ccache\nCCACHE_MAXSIZE=8G\nCROSS_COMPILE=\n" +
+	env := "ARCH=x86_64\nCCACHE_COMPILERCHECK=string:the image\nCCACHE_DEPEND=1\nCCACHE_DIR=" + p.dir + "/ccache\nCCACHE_MAXSIZE=8G\nCROSS_COMPILE=\n" +
 		"KBUILD_BUILD_HOST=hookbuild\nKBUILD_BUILD_TIMESTAMP=Mon Sep 21 14:13:20 UTC 2026\nKBUILD_BUILD_USER=hookbuild\nKBUILD_BUILD_VERSION=1\n" +
 		"CC=ccache gcc HOSTCC=ccache gcc\n"
 	if diff := cmp.Diff(env, p.read("build/obj/env")); diff != "" {

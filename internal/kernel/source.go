@@ -12,14 +12,12 @@ const (
 	BinaryTree     Kind = "kernel-and-tree" // a directory with vmlinuz, System.map, config and lib/modules
 )
 
-// Source is what a kernel is made from, by content. Where it is to be found is a matter of Inputs.
+// Source is what a kernel is made from, by content. Where it is to be found is a matter of Inputs, and who vouches
+// for it of the lock: another signature under the same bytes makes no other kernel.
 type Source struct {
 	Kind    Kind     `json:"kind"`
 	Version string   `json:"version,omitempty"` // Debian's, or kernel.org's; empty where nobody says
 	SHA256  []string `json:"sha256"`            // of the files, in order; of a directory's content
-	// Signers are the fingerprints of the keys whose signatures were found good; empty where the files are
-	// vouched for by a digest.
-	Signers []string `json:"signed_by,omitempty"`
 }
 
 func (s Source) compiled() bool { return s.Kind != BinaryPackages && s.Kind != BinaryTree }

@@ -7,6 +7,7 @@ import (
 	"context"
 	"fmt"
 	"path/filepath"
+	"sync"
 	"time"
 
 	"github.com/ProtonMail/go-crypto/openpgp"
@@ -34,7 +35,15 @@ type Client struct {
 	// Progress is told how many bytes of name have come, or have been verified, out of total, which is -1 where
 	// the server does not say; nil is nobody. Calls do not overlap within one Resolve or Fetch.
 	Progress func(name string, done, total int64)
+
+	mu       sync.Mutex
+	verified map[release]string // the developer who signed what this client has verified before
 }
+
+// release is a source by its content and by the name that its signature is found under.
+type release struct{ version, sha256 string }
+
+func (p Pin) release() release { return release{p.Version, p.SHA256} }
 
 // Anchors are those who may sign: trust begins at the fingerprints of their primary keys, wherever the keys
 // themselves come from.
@@ -68,17 +77,39 @@ type Pin struct {
 	SignedBy []string `json:"signed_by"` // fingerprints of primary keys: of the autosigner, of the developer
 }
 
+// Check compares a pin that was written down with what it was written for. The error says which value is not of
+// its form, or which release it should be.
+func (p Pin) Check(w Want) error {
+	r, err := parseWant(w)
+	if err != nil {
+		return err
+	}
+	v, err := p.check()
+	if err == nil && (!v.sameSeries(r.version) || r.exact && v != r.version) {
+		err = fmt.Errorf("linux-%s: want %s", p.Version, cmp.Or(w.Version, "a release of "+w.Series))
+	}
+	return err
+}
+
+func (p Pin) check() (version, error) {
+	v, err := parseVersion(p.Version)
+	if err == nil && !download.IsSHA256(p.SHA256) {
+		err = fmt.Errorf("sha256 %q of linux-%s: want 64 hexadecimal digits, in lower case", p.SHA256, p.Version)
+	}
+	return v, err
+}
+
 // Want says which release is wanted.
 type Want struct {
-	Series    string // 6.6: the newest point release of it
-	Version   string // 6.6.142: exactly this one; Series may then be empty
-	NotBefore string // the lock's version: an older release of the same series is refused; may be empty
+	Series    string   // 6.6: the newest point release of it
+	Version   string   // 6.6.142: exactly this one; Series may then be empty
+	NotBefore []string // the lock's versions: an older release than any of them of the same series is refused
 }
 
 // Resolve settles which release is meant, fetches it and verifies both signatures, so that a pin is only ever
-// made of something verified. It does so for what is in the cache, too, which takes about a minute. Errors:
-// *download.FetchError, *download.VerifyError (also where there is no such release), *download.OfflineError,
-// or of the file system.
+// made of something verified. It does so for what is in the cache, too, which takes about a minute, once for each
+// release and client. Errors: *download.FetchError, *download.VerifyError (also where there is no such release),
+// *download.OfflineError, or of the file system.
 func (c *Client) Resolve(ctx context.Context, want Want) (Pin, error) {
 	r, err := parseWant(want)
 	if err != nil {
@@ -108,9 +139,9 @@ func (c *Client) Resolve(ctx context.Context, want Want) (Pin, error) {
 // Fetch brings a pinned release into the cache and returns its file, a .tar.xz. What is there already and has the
 // pin's digest opens no connection; what has to be fetched must have both signatures again. Errors: as Resolve.
 func (c *Client) Fetch(ctx context.Context, p Pin) (file string, err error) {
-	version, err := parseVersion(p.Version)
-	if err != nil || !download.IsSHA256(p.SHA256) {
-		return "", fmt.Errorf("pin of Linux %q with sha256 %q is malformed", p.Version, p.SHA256)
+	version, err := p.check()
+	if err != nil {
+		return "", fmt.Errorf("the pin of Linux is malformed: %w", err)
 	}
 	s := c.search()
 	held, err := s.held(ctx, p)

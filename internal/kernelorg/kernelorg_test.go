@@ -28,10 +28,11 @@ func TestResolve(t *testing.T) {
 		"exactly":                      {kernelorg.Want{Version: "6.6.2"}, "6.6.2"},
 		"exactly, with the series":     {kernelorg.Want{Series: "6.6", Version: "6.6.9"}, "6.6.9"},
 		"exactly the first":            {kernelorg.Want{Version: "6.6"}, "6.6"},
-		"the lock's":                   {kernelorg.Want{Series: "6.6", NotBefore: "6.6.10"}, "6.6.10"},
-		"newer than the lock's":        {kernelorg.Want{Series: "6.6", NotBefore: "6.6.9"}, "6.6.10"},
-		"newer than the lock's first":  {kernelorg.Want{Series: "6.6", NotBefore: "6.6"}, "6.6.10"},
-		"older series than the lock's": {kernelorg.Want{Series: "6.6", NotBefore: "6.12.1"}, "6.6.10"},
+		"the lock's":                   {kernelorg.Want{Series: "6.6", NotBefore: []string{"6.6.10"}}, "6.6.10"},
+		"newer than the lock's":        {kernelorg.Want{Series: "6.6", NotBefore: []string{"6.6.9"}}, "6.6.10"},
+		"newer than the lock's first":  {kernelorg.Want{Series: "6.6", NotBefore: []string{"6.6"}}, "6.6.10"},
+		"several in the lock":          {kernelorg.Want{Series: "6.6", NotBefore: []string{"6.6.2", "6.6.10", "6.12.1"}}, "6.6.10"},
+		"older series than the lock's": {kernelorg.Want{Series: "6.6", NotBefore: []string{"6.12.1"}}, "6.6.10"},
 	}
 	for name, test := range tests {
 		t.Run(name, func(t *testing.T) {
@@ -57,16 +58,74 @@ func TestResolve(t *testing.T) {
 	}
 }
 
+// Another client verifies what is in the cache once more, the same one does not.
 func TestResolveAgain(t *testing.T) {
 	w := newWorld(t)
 	want := w.resolve(kernelorg.Want{Series: "6.6"})
-	w.Asked()
-	if diff := cmp.Diff(want, w.resolve(kernelorg.Want{Series: "6.6", NotBefore: want.Version})); diff != "" {
-		t.Errorf("the second time (-want +got):\n%s", diff)
+	another := w.newClient(w.client.CacheDir)
+	for _, c := range []struct {
+		client   *kernelorg.Client
+		verifies bool
+	}{{w.client, false}, {another, true}, {another, false}} {
+		verified := false
+		c.client.Progress = func(string, int64, int64) { verified = true }
+		w.Asked()
+		got, err := c.client.Resolve(t.Context(), kernelorg.Want{Series: "6.6", NotBefore: []string{want.Version}})
+		if diff := cmp.Diff(want, got); diff != "" || err != nil {
+			t.Errorf("again: %v (-want +got):\n%s", err, diff)
+		}
+		asked := strings.Join(w.Asked(), "\n")
+		if strings.Contains(asked, ".tar.xz") || strings.Contains(asked, ".tar.sign") != c.verifies || verified != c.verifies {
+			t.Errorf("requests: got %s, verified %v; want the signature, and not the source: %v", asked, verified, c.verifies)
+		}
 	}
-	asked := strings.Join(w.Asked(), "\n")
-	if strings.Contains(asked, ".tar.xz") || !strings.Contains(asked, ".tar.sign") {
-		t.Errorf("requests: got %s, want the signature and not the source", asked)
+}
+
+// What a client has verified is no reason to believe what it has to fetch again.
+func TestResolveVerifiesWhatIsNew(t *testing.T) {
+	for name, change := range map[string]func(file string) error{
+		"the file is gone":    os.Remove,
+		"the file is spoiled": func(file string) error { return os.WriteFile(file, []byte("spoiled"), 0o644) },
+	} {
+		t.Run(name, func(t *testing.T) {
+			w := newWorld(t)
+			want := w.resolve(kernelorg.Want{Series: "6.6"})
+			if err := change(filepath.Join(w.client.CacheDir, "kernel.org", want.SHA256+".tar.xz")); err != nil {
+				t.Fatal(err)
+			}
+			w.Asked()
+			if diff := cmp.Diff(want, w.resolve(kernelorg.Want{Series: "6.6"})); diff != "" {
+				t.Error(diff)
+			}
+			if asked := strings.Join(w.Asked(), "\n"); !strings.Contains(asked, ".tar.xz") || !strings.Contains(asked, ".tar.sign") {
+				t.Errorf("requests: got %s, want the source and its signature", asked)
+			}
+		})
+	}
+}
+
+func TestPinCheck(t *testing.T) {
+	good := kernelorg.Pin{Version: "6.6.9", SHA256: strings.Repeat("a", 64)}
+	series := kernelorg.Want{Series: "6.6"}
+	for _, c := range []struct {
+		name, version, sha256 string
+		want                  kernelorg.Want
+		text                  string // "" for nothing
+	}{
+		{"of a series", good.Version, good.SHA256, series, ""},
+		{"exactly", good.Version, good.SHA256, kernelorg.Want{Series: "6.6", Version: "6.6.9"}, ""},
+		{"a command", "6.6.x; rm", good.SHA256, series, `"6.6.x; rm" is not the version of a Linux release`},
+		{"a query", "6.6.10-rc1?", good.SHA256, series, `"6.6.10-rc1?" is not the version`},
+		{"capitals", good.Version, strings.Repeat("A", 64), series, "of linux-6.6.9: want 64 hexadecimal digits, in lower case"},
+		{"short", good.Version, good.SHA256[1:], series, "of linux-6.6.9: want 64 hexadecimal digits"},
+		{"of another series", "6.12.9", good.SHA256, series, "linux-6.12.9: want a release of 6.6"},
+		{"another one", "6.6.10", good.SHA256, kernelorg.Want{Series: "6.6", Version: "6.6.9"}, "linux-6.6.10: want 6.6.9"},
+		{"for no series", good.Version, good.SHA256, kernelorg.Want{Series: "6.6/.."}, `"6.6/.." is not a series`},
+	} {
+		err := kernelorg.Pin{Version: c.version, SHA256: c.sha256}.Check(c.want)
+		if c.text == "" && err != nil || c.text != "" && (err == nil || !strings.Contains(err.Error(), c.text)) {
+			t.Errorf("%s: got %v, want %q", c.name, err, c.text)
+		}
 	}
 }
 
@@ -86,9 +145,11 @@ func TestResolveUnknownReleases(t *testing.T) {
 		"no such series":  {kernelorg.Want{Series: "6.7"}, "wrong series: got none of it; the newest release there is 6.12.1, want 6.7"},
 		"a version of no such series": {kernelorg.Want{Version: "6.7.1"},
 			"wrong series: got none of it; the newest release there is 6.12.1, want 6.7"},
-		"older than the lock's": {kernelorg.Want{Series: "6.6", NotBefore: "6.6.11"},
+		"older than the lock's": {kernelorg.Want{Series: "6.6", NotBefore: []string{"6.6.11"}},
 			"wrong version: got 6.6.10, want 6.6.11 as the lock has it, or later"},
-		"exactly one older than the lock's": {kernelorg.Want{Version: "6.6.9", NotBefore: "6.6.10"},
+		"older than one of the lock's": {kernelorg.Want{Series: "6.6", NotBefore: []string{"6.6.9", "6.6.11", "6.12", "6.6.10"}},
+			"wrong version: got 6.6.10, want 6.6.11 as the lock has it, or later"},
+		"exactly one older than the lock's": {kernelorg.Want{Version: "6.6.9", NotBefore: []string{"6.6.10"}},
 			"wrong version: got 6.6.9, want 6.6.10 as the lock has it, or later"},
 	}
 	for name, test := range tests {
@@ -126,7 +187,7 @@ func TestResolveMeaningless(t *testing.T) {
 		"zero":                   {kernelorg.Want{Version: "6.6.0"}, `"6.6.0" is not the version`},
 		"beyond all bounds":      {kernelorg.Want{Series: "6.9999999999999999999"}, "is not a series"},
 		"of another series":      {kernelorg.Want{Series: "6.6", Version: "6.12.1"}, "release 6.12.1 is not of series 6.6"},
-		"a lock that is broken":  {kernelorg.Want{Series: "6.6", NotBefore: "x"}, "the lock's kernel"},
+		"a lock that is broken":  {kernelorg.Want{Series: "6.6", NotBefore: []string{"x"}}, "the lock's kernel"},
 	}
 	for name, test := range tests {
 		t.Run(name, func(t *testing.T) {

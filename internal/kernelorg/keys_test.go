@@ -134,7 +134,7 @@ func TestKeptKeys(t *testing.T) {
 	w.Answer = nil
 	w.resolve(kernelorg.Want{Series: "6.1"}) // mends it
 	revoke(w, w.Developer)
-	if _, err = w.client.Resolve(t.Context(), kernelorg.Want{Series: "6.6"}); !errors.As(err, &ve) || !strings.Contains(err.Error(), "revoked") {
+	if _, err = w.newClient(w.client.CacheDir).Resolve(t.Context(), kernelorg.Want{Series: "6.6"}); !errors.As(err, &ve) || !strings.Contains(err.Error(), "revoked") {
 		t.Errorf("revoked since it was kept: got %v, want a VerifyError", err)
 	}
 }

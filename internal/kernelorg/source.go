@@ -22,11 +22,14 @@ const (
 // bring sees to it that the cache holds a source with a good signature of a developer and returns the
 // fingerprint of that one's key. It reaches its place only when it is verified.
 func (s *search) bring(ctx context.Context, p Pin) (developer string, err error) {
-	signatures, err := s.signatures(ctx, p)
+	held, err := s.held(ctx, p)
 	if err != nil {
 		return "", err
 	}
-	held, err := s.held(ctx, p)
+	if before := s.verifiedBefore(p); held && before != "" {
+		return before, nil
+	}
+	signatures, err := s.signatures(ctx, p)
 	if err != nil {
 		return "", err
 	}
@@ -123,7 +126,26 @@ func (s *search) verify(ctx context.Context, p Pin, file string, signatures []by
 	if tar.err != nil {
 		return "", tar.failure()
 	}
+	if err == nil {
+		s.remember(p, developer)
+	}
 	return developer, err
+}
+
+// verifiedBefore is the developer whose signature this client has verified, "" where it has not.
+func (c *Client) verifiedBefore(p Pin) string {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	return c.verified[p.release()]
+}
+
+func (c *Client) remember(p Pin, developer string) {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	if c.verified == nil {
+		c.verified = map[release]string{}
+	}
+	c.verified[p.release()] = developer
 }
 
 // unpacker reads the tar out of a .tar.xz. It keeps the error that ended it early, since what reads it takes

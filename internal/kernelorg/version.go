@@ -51,7 +51,7 @@ func (v version) compare(o version) int { return slices.Compare(v[:], o[:]) }
 type request struct {
 	version           // the release, or any of the series
 	exact     bool    // whether it has to be this release
-	notBefore version // of the same series; the zero value is none
+	notBefore version // the newest of the same series; the zero value is none
 }
 
 func parseWant(w Want) (request, error) {
@@ -68,15 +68,14 @@ func parseWant(w Want) (request, error) {
 	} else if r.version, err = parseVersion(w.Series); err != nil || strings.Count(w.Series, ".") != 1 {
 		return r, fmt.Errorf("%q is not a series of Linux releases, like 6.6", w.Series)
 	}
-	if w.NotBefore == "" {
-		return r, nil
-	}
-	before, err := parseVersion(w.NotBefore)
-	if err != nil {
-		return r, fmt.Errorf("the lock's kernel: %w", err)
-	}
-	if before.sameSeries(r.version) {
-		r.notBefore = before
+	for _, v := range w.NotBefore {
+		before, err := parseVersion(v)
+		if err != nil {
+			return r, fmt.Errorf("the lock's kernel: %w", err)
+		}
+		if before.sameSeries(r.version) && before.compare(r.notBefore) > 0 {
+			r.notBefore = before
+		}
 	}
 	return r, nil
 }

@@ -34,13 +34,17 @@ func newWorld(t *testing.T) *world {
 		w.tars[version] = bytes.Repeat([]byte("the source of Linux "+version+"\n"), 200)
 		w.Add(version, pack(t, w.tars[version]))
 	}
-	w.client = &kernelorg.Client{
-		Download: &download.Client{Stall: 5 * time.Second},
-		Mirror:   w.URL, WKD: w.WKD, Trusted: w.Trusted,
-		CacheDir: filepath.Join(t.TempDir(), "cache"),
-		Now:      func() time.Time { return kernelorgtest.Born().AddDate(0, 1, 0) },
-	}
+	w.client = w.newClient(filepath.Join(t.TempDir(), "cache"))
 	return w
+}
+
+// newClient is that of another run.
+func (w *world) newClient(cacheDir string) *kernelorg.Client {
+	return &kernelorg.Client{
+		Download: &download.Client{Stall: 5 * time.Second},
+		Mirror:   w.URL, WKD: w.WKD, Trusted: w.Trusted, CacheDir: cacheDir,
+		Now: func() time.Time { return kernelorgtest.Born().AddDate(0, 1, 0) },
+	}
 }
 
 func pack(t *testing.T, data []byte) []byte {

@@ -21,6 +21,8 @@ type Options struct {
 	// Kernel is the reference of the flavor's kernel image, used where the YAML has no kernel.image or
 	// FlavorKernel there. It may be empty if the YAML names an image.
 	Kernel string
+	// Base is laid below everything else, but for its kernel modules; nil is an empty root.
+	Base *filetree.Tree
 	// ReadFile reads what `source:` names, as os.ReadFile does. It may be nil if Spec.Sources is empty.
 	ReadFile func(path string) ([]byte, error)
 	// File is used in ReadFile's place where it is not nil, for files that are too large for memory. Of what
@@ -36,6 +38,7 @@ type Result struct {
 	Tree     *filetree.Tree // the root file system, root directory 0755
 	Kernel   filetree.Blob  // /kernel of the kernel image, or what kernel.binary names
 	Cmdline  string         // kernel.cmdline as it is
+	Config   *filetree.Blob // /config of the kernel image, its configuration; nil where it has none
 	DTBs     *filetree.Blob // /dtbs.tar.gz of the kernel image; nil where it has none
 	Warnings []string       // what LinuxKit would do otherwise, or what has no effect
 
@@ -86,7 +89,31 @@ type lower struct {
 	part *Part
 }
 
+// modulesDir is where the kernel and its tools look for modules.
+const modulesDir = "lib/modules"
+
+// addBase lays out the base. Its modules are of another kernel.
+func (a *assembly) addBase() error {
+	base := a.options.Base
+	if base == nil {
+		return nil
+	}
+	modules, err := base.Resolve(modulesDir)
+	if err != nil {
+		return fmt.Errorf("base: %w", err)
+	}
+	origin := a.result.parts.add(Part{Kind: PartBase})
+	a.tree, err = copyTree(base, origin, func(p string) bool { return strings.HasPrefix(p, modules+"/") })
+	if err != nil {
+		return fmt.Errorf("base: %w", err)
+	}
+	return nil
+}
+
 func (a *assembly) run(ctx context.Context) error {
+	if err := a.addBase(); err != nil {
+		return err
+	}
 	modules, err := a.kernel(ctx)
 	if err != nil {
 		return err
@@ -185,7 +212,7 @@ func (a *assembly) addContainer(ctx context.Context, c container, name string) e
 	if err != nil {
 		return err
 	}
-	l, err := a.label(ref, img.Config)
+	label, err := a.label(ref, img.Config)
 	if err != nil {
 		return err
 	}
@@ -194,7 +221,7 @@ func (a *assembly) addContainer(ctx context.Context, c container, name string) e
 	if err := r.Err(); err != nil {
 		return err
 	}
-	o, warnings, err := settle(c, l, img.Config)
+	o, warnings, err := settle(c, label, img.Config)
 	if err != nil {
 		return err
 	}
@@ -203,11 +230,19 @@ func (a *assembly) addContainer(ctx context.Context, c container, name string) e
 		return strictyaml.Errors{{Pos: c.Image.Pos, Message: fmt.Sprintf(
 			"container %s has no command, and image %s has neither entrypoint nor command", c.Name.V, ref)}}
 	}
-	files, err := a.addLower(img, ref, name, o.Readonly.V)
+	user, err := o.user(a.ids)
+	if err != nil {
+		return fmt.Errorf("%s: %w", name, err)
+	}
+	l, err := a.lower(img, ref, name, o.Readonly.V)
 	if err != nil {
 		return err
 	}
-	return a.addBundle(o, name, files)
+	l.part.Users = append(l.part.Users, name)
+	if user.UID != 0 && !o.NoNewPrivileges.V {
+		l.part.Unprivileged = append(l.part.Unprivileged, name)
+	}
+	return a.addBundle(o, name, l.path)
 }
 
 // label reads what the image says about itself.
@@ -217,28 +252,27 @@ func (a *assembly) label(ref string, c ImageConfig) (options, error) {
 	return o, r.Err()
 }
 
-// addLower returns where the image's files are in the booted system; for the first container of an image it
-// puts them into its directory. A read-only container runs on them directly.
-func (a *assembly) addLower(img Image, ref, name string, readonly bool) (string, error) {
+// lower says where the image's files are in the booted system; for the first container of an image it puts
+// them into its directory. A read-only container runs on them directly.
+func (a *assembly) lower(img Image, ref, name string, readonly bool) (lower, error) {
 	key := cmp.Or(img.Digest, expandRef(ref))
 	if known, ok := a.lowers[key]; ok {
-		known.part.Users = append(known.part.Users, name)
-		return known.path, nil
+		return known, nil
 	}
-	part := &Part{Kind: PartImage, Name: name, Image: ref, Users: []string{name}}
+	part := &Part{Kind: PartImage, Name: name, Image: ref}
 	t, err := unpack(img, a.result.parts.addAs(part.String(), part), regular([]byte(resolvConf), 0o644))
 	if err != nil {
-		return "", err
+		return lower{}, err
 	}
 	dir := path.Join(containersDir, name, "lower")
 	if readonly {
 		dir = path.Join(containersDir, name, "rootfs")
 	}
 	if err := a.tree.Graft(dir, t); err != nil {
-		return "", err
+		return lower{}, err
 	}
 	a.lowers[key] = lower{path.Join("/", dir), part}
-	return a.lowers[key].path, nil
+	return a.lowers[key], nil
 }
 
 // addBundle writes config.json, runtime.json and the mount points that must exist, since the root is

@@ -16,6 +16,7 @@ const (
 	defaultModules = "kernel.tar"
 	noModules      = "none"
 	deviceTrees    = "dtbs.tar.gz"
+	kernelConfig   = "config"
 )
 
 // kernelRef is the image that the kernel comes from.
@@ -40,12 +41,11 @@ func (a *assembly) kernel(ctx context.Context) (*filetree.Blob, error) {
 	if a.result.Kernel, err = regularFile(img, ref, string(cmp.Or(k.Binary.V, defaultBinary))); err != nil {
 		return nil, err
 	}
-	if _, ok := img.Tree.Lookup(deviceTrees); ok {
-		dtbs, err := regularFile(img, ref, deviceTrees)
-		if err != nil {
-			return nil, err
-		}
-		a.result.DTBs = &dtbs
+	if a.result.Config, err = optionalFile(img, ref, kernelConfig); err != nil {
+		return nil, err
+	}
+	if a.result.DTBs, err = optionalFile(img, ref, deviceTrees); err != nil {
+		return nil, err
 	}
 	if err := a.microcode(img, ref); err != nil {
 		return nil, err
@@ -103,6 +103,15 @@ func checkMicrocode(blob filetree.Blob) error {
 		return fmt.Errorf("got %d bytes, want a multiple of 4", blob.Size())
 	}
 	return nil
+}
+
+// optionalFile is regularFile, and nil where there is nothing at p.
+func optionalFile(img Image, ref, p string) (*filetree.Blob, error) {
+	if _, ok := img.Tree.Lookup(p); !ok {
+		return nil, nil
+	}
+	blob, err := regularFile(img, ref, p)
+	return &blob, err
 }
 
 // regularFile returns the regular file at p of an image.

@@ -13,13 +13,15 @@ type PartKind uint8
 // The kinds of parts, in the order of Result.Segments: small things before the large ones that lie in their
 // directories, and what changes often last.
 const (
-	PartInit   PartKind = iota // an init image
-	PartKernel                 // the modules of the kernel image
-	PartBundle                 // config.json, runtime.json and mount points of a container or volume
-	PartVolume                 // the image in a volume
-	PartImage                  // the image of one or more containers
-	PartFiles                  // the files section
-	PartOther                  // anything else, such as what is added to the tree after Assemble
+	PartBase     PartKind = iota // the root file system that everything else is laid over
+	PartInit                     // an init image
+	PartKernel                   // the modules of the kernel image
+	PartBundle                   // config.json, runtime.json and mount points of a container or volume
+	PartVolume                   // the image in a volume
+	PartImage                    // the image of one or more containers
+	PartFiles                    // the files section
+	PartEmbedded                 // an image for the Docker inside; AddPart makes it known
+	PartOther                    // anything else, such as what is added to the tree after Assemble
 )
 
 // Part is where an entry of the root file system comes from.
@@ -28,11 +30,17 @@ type Part struct {
 	Name  string   // the container or volume, as in onboot/000-dhcp, services/ntp, volumes/data; else ""
 	Image string   // the image's reference, where it comes from one
 	Users []string // of PartImage: the containers that run on the image, Name the first of them
+
+	// Unprivileged are those of Users that do not begin as root and may gain privileges: what capabilities(7) a
+	// file of the image brings they may count on.
+	Unprivileged []string
 }
 
 // String names the part for people: "init image linuxkit/init:1", "services/ntp".
 func (p Part) String() string {
 	switch p.Kind {
+	case PartBase:
+		return "base"
 	case PartInit:
 		return "init image " + p.Image
 	case PartKernel:
@@ -43,6 +51,8 @@ func (p Part) String() string {
 		return "image " + p.Image + " of " + p.Name
 	case PartFiles:
 		return "files"
+	case PartEmbedded:
+		return "embedded image " + p.Image
 	}
 	return "other"
 }
@@ -68,6 +78,10 @@ func (ps *parts) addAs(origin string, p *Part) string {
 	return origin
 }
 
+// AddPart makes p, which is added to the tree after Assemble, a part of its own, and returns the origin that its
+// entries are to have.
+func (r *Result) AddPart(p Part) (origin string) { return r.parts.add(p) }
+
 // PartOf returns the part that e, an entry of the result's tree, comes from.
 func (r *Result) PartOf(e filetree.Entry) Part {
 	if i, ok := r.parts.byOrigin[e.Origin]; ok {
@@ -78,14 +92,14 @@ func (r *Result) PartOf(e filetree.Entry) Part {
 
 // Segment is a run of entries to be archived on its own.
 type Segment struct {
-	// Name is unique in one result and the same in the next: "init image IMAGE", "kernel", "containers" (all
-	// bundles), "image IMAGE of CONTAINER", "files", "other".
+	// Name is unique in one result and the same in the next: "base", "init image IMAGE", "kernel", "containers"
+	// (all bundles), "image IMAGE of CONTAINER", "files", "other".
 	Name    string
 	Entries []filetree.Entry
 }
 
 // Segments divides the entries that r.Tree has now, each into one segment: one for each image, one for the
-// kernel's modules, one for all bundles, one for the files section, one for the rest. The order of segments
+// kernel's modules, one for all bundles, one for the files section, one for each embedded image, one for the rest. The order of segments
 // and of their entries is the order to unpack them in: a directory stands in the first segment that has
 // something below it, so that a parent always comes first. The names of one inode stand in one segment,
 // the first that any of them belongs to. Segments are never empty.
@@ -105,8 +119,8 @@ func (r *Result) Segments() []Segment {
 func (ps *parts) segments() (names []string, ofPart []int) {
 	ofPart = make([]int, len(ps.list))
 	for kind, joined := range []string{
-		PartInit: "", PartKernel: "kernel", PartBundle: "containers", PartVolume: "", PartImage: "",
-		PartFiles: "files", PartOther: "other",
+		PartBase: "base", PartInit: "", PartKernel: "kernel", PartBundle: "containers", PartVolume: "", PartImage: "",
+		PartFiles: "files", PartEmbedded: "", PartOther: "other",
 	} {
 		if joined != "" {
 			names = append(names, joined)

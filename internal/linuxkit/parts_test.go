@@ -183,3 +183,65 @@ func TestSegmentOfLinks(t *testing.T) {
 		t.Errorf("got %v", of)
 	}
 }
+
+func TestUnprivileged(t *testing.T) {
+	result, err := assemble(t, `
+onboot:
+  - {name: a, image: sh, uid: 7}
+services:
+  - {name: b, image: "sh:copy"}
+  - {name: c, image: sh, uid: a, noNewPrivileges: true}
+  - {name: d, image: "sh:copy", uid: a}
+`)
+	if err != nil {
+		t.Fatal(err)
+	}
+	e, ok := result.Tree.Lookup("containers/onboot/000-a/lower")
+	if !ok {
+		t.Fatal("the image has no place")
+	}
+	want := Part{
+		Kind: PartImage, Name: "onboot/000-a", Image: "sh",
+		Users:        []string{"onboot/000-a", "services/b", "services/c", "services/d"},
+		Unprivileged: []string{"onboot/000-a", "services/d"},
+	}
+	if diff := cmp.Diff(want, result.PartOf(e)); diff != "" {
+		t.Errorf("-want +got:\n%s", diff)
+	}
+}
+
+func TestBase(t *testing.T) {
+	for name, base := range map[string]*filetree.Tree{
+		"directories": tree(t, "f 0644 lib/modules/5.10/old.ko x", "f 0755 init #!", "f 0755 lib/ld.so x", "c 0600 dev/null 3"),
+		"merged usr":  tree(t, "l lib usr/lib", "f 0644 usr/lib/modules/5.10/old.ko x", "f 0755 init #!", "f 0755 usr/lib/ld.so x", "c 0600 dev/null 3"),
+	} {
+		spec, err := Parse("test.yaml", []byte("files: [{path: etc/mine, contents: x}]"), nil)
+		if err != nil {
+			t.Fatal(err)
+		}
+		result, err := Assemble(t.Context(), spec, testImages(t), Options{Kernel: "kernel", Base: base})
+		if err != nil {
+			t.Fatal(err)
+		}
+		checkSegments(t, result)
+		has := func(p string) bool {
+			resolved, err := result.Tree.Resolve(p)
+			_, ok := result.Tree.Lookup(resolved)
+			return ok && err == nil
+		}
+		for _, p := range []string{"init", "lib/ld.so", "dev/null", "etc/mine", "lib/modules/6.12/a.ko"} {
+			if !has(p) {
+				t.Errorf("%s: there is no %s", name, p)
+			}
+		}
+		if has("lib/modules/5.10") || has("lib/modules/5.10/old.ko") {
+			t.Errorf("%s: the base's modules are still there", name)
+		}
+		if of := segmentOf(result); of["init"] != "base" || of["etc/mine"] != "files" {
+			t.Errorf("%s: got init in %q, etc/mine in %q", name, of["init"], of["etc/mine"])
+		}
+		if has := func(p string) bool { _, ok := base.Lookup(p); return ok }; !has("init") || has("etc/mine") {
+			t.Errorf("%s: the base itself was changed", name)
+		}
+	}
+}

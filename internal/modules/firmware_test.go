@@ -48,7 +48,7 @@ func TestRecipe(t *testing.T) {
 func TestFirmwareValidate(t *testing.T) {
 	f := Firmware{"none", "bnx2/", "/lib/firmware/x", "a**"}
 	want := `firmware[0]: "none" has to stand alone
-firmware[2]: "/lib/firmware/x": want a relative path without empty components, . and ..
+firmware[2]: "/lib/firmware/x": want a relative path without components that are empty, '.' or '..'
 firmware[3]: "a**": ** stands for whole directories; want it alone between slashes`
 	if err := f.Validate(); err == nil || err.Error() != want {
 		t.Errorf("got %v, want %s", err, want)

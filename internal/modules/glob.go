@@ -26,7 +26,7 @@ func compileGlob(text string) (glob, error) {
 		last := i == len(parts)-1
 		switch {
 		case part == "" || part == "." || part == "..":
-			return glob{}, errors.New("want a relative path without empty components, . and ..")
+			return glob{}, errors.New("want a relative path without components that are empty, '.' or '..'")
 		case part == "**" && last:
 			e.WriteString(".*")
 		case part == "**":

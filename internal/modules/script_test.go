@@ -262,11 +262,11 @@ func TestScriptKeepsContents(t *testing.T) {
 		"card/v1.bin.xz": large, "card/v2.bin.xz": large, "dir/inner.bin.xz": large, "chain.bin.xz": large,
 		"old.bin.xz": "old", "wild/b/c-2.fw": "below", "unselected.bin": "unselected",
 	} {
-		got, command := "", "cat"
+		command := "cat"
 		if strings.HasSuffix(name, ".xz") {
 			command = "xzcat"
 		}
-		if got = tool(t, command, filepath.Join(root, "lib/firmware", name)); got != want {
+		if got := tool(t, command, filepath.Join(root, "lib/firmware", name)); got != want {
 			t.Errorf("%s: got %.40q, want %.40q", name, got, want)
 		}
 	}

@@ -149,7 +149,7 @@ func TestValidate(t *testing.T) {
 		t.Fatal("no fault found")
 	}
 	want := `include[1]: "a[": [ without ]
-include[3]: "/abs/": want a relative path without empty components, . and ..
+include[3]: "/abs/": want a relative path without components that are empty, '.' or '..'
 exclude[1]: "all" is a set; only include takes it
 exclude[2]: "default" is a set; only include takes it
 exclude[3]: "x y": ' ' has no place in a pattern`

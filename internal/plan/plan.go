@@ -9,22 +9,28 @@ import (
 )
 
 // Schema is the version of the plan's JSON form; it enters the plan id.
-const Schema = 2
+const Schema = 4
 
 // Plan is one build of one flavor for one architecture.
 type Plan struct {
-	Schema    int       `json:"schema"`
-	Flavor    string    `json:"flavor"`
-	Arch      Arch      `json:"arch"`
-	Epoch     int64     `json:"epoch"`  // seconds since 1970, UTC; every time in the outputs
-	Recipe    string    `json:"recipe"` // SHA-256 of what hookbuild itself contributes: scripts, formats, tables
-	Debian    []Index   `json:"debian"`
-	Packages  []Set     `json:"packages"` // sorted by name
-	Kernel    Kernel    `json:"kernel"`
-	LinuxKit  []Source  `json:"linuxkit"` // in merge order
-	Userland  []Source  `json:"userland"` // component directories, sorted by name
-	Vars      []Var     `json:"vars"`     // sorted by name
-	Initramfs Initramfs `json:"initramfs"`
+	Schema    int        `json:"schema"`
+	Flavor    string     `json:"flavor"`
+	Arch      Arch       `json:"arch"`
+	Epoch     int64      `json:"epoch"`  // seconds since 1970, UTC; every time in the outputs
+	Recipe    string     `json:"recipe"` // SHA-256 of what hookbuild itself contributes: scripts, formats, tables
+	Debian    []Index    `json:"debian"`
+	Packages  []Set      `json:"packages"` // sorted by name
+	Kernel    Kernel     `json:"kernel"`
+	LinuxKit  []Source   `json:"linuxkit"`                  // in merge order
+	Images    []Image    `json:"images"`                    // that LinuxKit names, sorted by reference
+	Template  string     `json:"template"`                  // which variables of LinuxKit are replaced: none or hook
+	Base      string     `json:"base,omitempty"`            // SHA-256 of the initramfs that everything is laid over
+	Userland  []Source   `json:"userland"`                  // component directories, sorted by name
+	Embedded  []Embedded `json:"embedded_images,omitempty"` // in the order in which HookOS loads them
+	Site      Site       `json:"site,omitzero"`
+	Vars      []Var      `json:"vars"` // sorted by name
+	Initramfs Initramfs  `json:"initramfs"`
+	ISO       string     `json:"iso,omitempty"` // SHA-256 of what hookbuild contributes to the ISO; empty: none is made
 }
 
 // Index is a signed Debian index that packages were resolved from.
@@ -79,6 +85,26 @@ type Source struct {
 	SHA256 string `json:"sha256"`
 }
 
+// Image is a container image, pinned.
+type Image struct {
+	Ref      string `json:"ref"`
+	Platform string `json:"platform"` // such as linux/amd64
+	Config   string `json:"config"`   // digest of its configuration, which covers its layers: sha256:…
+}
+
+// Embedded is an image that HookOS brings along; Images has what it is pinned to.
+type Embedded struct {
+	Ref   string   `json:"ref"`
+	Names []string `json:"names"` // with their tags
+}
+
+// Site is what the place where HookOS runs adds to it.
+type Site struct {
+	CACertificates string   `json:"ca_certificates,omitempty"` // SHA-256 of the certificates, one after the other
+	NTP            []string `json:"ntp,omitempty"`
+	AuthorizedKeys string   `json:"authorized_keys,omitempty"` // SHA-256 of the file; empty: there is no ssh server
+}
+
 // Var is one ${NAME} of the LinuxKit YAML.
 type Var struct {
 	Name  string `json:"name"`
@@ -87,8 +113,9 @@ type Var struct {
 
 // Initramfs says how the archive is compressed.
 type Initramfs struct {
-	Compression string `json:"compression"` // gzip
-	Level       int    `json:"level"`
+	Compression string `json:"compression"` // gzip, zstd, or auto: what the kernel can unpack
+	Level       int    `json:"level"`       // 0: the compression's usual one
+	Single      bool   `json:"single"`      // one segment
 }
 
 // ID is the SHA-256 of the plan's canonical JSON, in hex. It names the generation that the plan makes.

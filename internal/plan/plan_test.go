@@ -54,14 +54,20 @@ func full() *Plan {
 		},
 		LinuxKit:  []Source{{Name: "hook.yaml", SHA256: "ee"}},
 		Userland:  []Source{{Name: "dhcp", SHA256: "ff"}},
+		Images:    []Image{{Ref: "registry.example/ntp:1", Platform: "linux/amd64", Config: "sha256:ab"}},
+		Template:  "hook",
+		Base:      "ba",
+		Embedded:  []Embedded{{Ref: "registry.example/action:1", Names: []string{"127.0.0.1/embedded/action:latest"}}},
+		Site:      Site{CACertificates: "f0", NTP: []string{"10.0.0.1"}, AuthorizedKeys: "f1"},
 		Vars:      []Var{{Name: "A", Value: "b"}},
-		Initramfs: Initramfs{Compression: "gzip", Level: 9},
+		Initramfs: Initramfs{Compression: "gzip", Level: 9, Single: true},
+		ISO:       "cd",
 	}
 }
 
 // The id names what users have published: it may change only together with Schema.
 func TestIDIsStable(t *testing.T) {
-	const want = "f294d9307799c612bc767105f1be7cd63f7ed99b1d581563aff2af05c0ff5195"
+	const want = "89e1962748f477f14f9328a5967e581ab0ba2bebf2255753c40cf5fff41fe3ef"
 	if got := full().ID(); got != want {
 		t.Errorf("got %s, want %s", got, want)
 	}
@@ -101,6 +107,8 @@ func TestIDChangesWithEveryField(t *testing.T) {
 			v.SetString(v.String() + "x")
 		case reflect.Int, reflect.Int64:
 			v.SetInt(v.Int() + 1)
+		case reflect.Bool:
+			v.SetBool(!v.Bool())
 		default:
 			t.Fatalf("%s: kind %s is not covered", path, v.Kind())
 		}

@@ -81,16 +81,21 @@ func (e *OfflineError) Hint() string { return "run once without --offline" }
 type Error struct {
 	Op     string
 	Ref    string
+	Layer  string // digest, in the registry, of the layer that it is about; empty where it is about none
 	Answer Answer // zero where the failure is not an answer
 	Err    error
 }
 
 // Error names the image and the cause.
 func (e *Error) Error() string {
-	if e.Answer.Status != 0 {
-		return fmt.Sprintf("%s %s: %s", e.Op, e.Ref, e.Answer)
+	text := fmt.Sprintf("%s %s: ", e.Op, e.Ref)
+	if e.Layer != "" {
+		text += "layer " + e.Layer + ": "
 	}
-	return fmt.Sprintf("%s %s: %s", e.Op, e.Ref, reason(e.Err))
+	if e.Answer.Status != 0 {
+		return text + e.Answer.String()
+	}
+	return text + reason(e.Err)
 }
 
 // Unwrap returns the cause.

@@ -87,7 +87,6 @@ func TestMirrorsOwnHost(t *testing.T) {
 	mirror := newServer(t, true)
 	img := newImage(t, 1, 1, amd64)
 	mirror.put(t, "x:1", img)
-	transport, _ := dialer("127.0.0.1:1") // nobody is there
 	c := quick()
 	c.Hosts = map[string]Host{
 		"127.0.0.1:1": {Mirror: mirror.URL},
@@ -98,7 +97,7 @@ func TestMirrorsOwnHost(t *testing.T) {
 	}
 	plain := newServer(t, false)
 	plain.put(t, "library/x:1", img)
-	transport, _ = dialer(plain.host())
+	transport, _ := dialer(plain.host())
 	c = quick()
 	c.Transport, c.Hosts = transport, map[string]Host{"docker.io": {Mirror: "http://cache"}}
 	if digest, err := c.Resolve(t.Context(), "x:1", amd64); err != nil || digest != digestOf(t, img) {

@@ -202,8 +202,8 @@ func TestNoImage(t *testing.T) {
 		{"layer of another type", layers(layer("text/plain", 1, "")), `layer 0 has the type "text/plain"`},
 		{"layer elsewhere", layers(layer(ociLayer, 1, `,"urls":["http://127.0.0.1/layer"]`)), "outside the registry"},
 		{"foreign layer", layers(layer(foreign, 1, "")), "outside the registry"},
-		{"many layers", layers(slices.Repeat([]string{layer(ociLayer, 1, "")}, maxLayers+1)...), "501 layers"},
-		{"large manifest", ociImage + "\n" + strings.Repeat(" ", maxManifest+1), "an answer of more than 4194304 bytes"},
+		{"many layers", layers(slices.Repeat([]string{layer(ociLayer, 1, "")}, MaxLayers+1)...), "501 layers"},
+		{"large manifest", ociImage + "\n" + strings.Repeat(" ", MaxManifest+1), "an answer of more than 4194304 bytes"},
 	} {
 		t.Run(tc.name, func(t *testing.T) {
 			s := newServer(t, false)

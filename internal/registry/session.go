@@ -66,8 +66,7 @@ func (c *Client) find(ctx context.Context, op, ref, platform string) (*image, er
 	if err != nil {
 		return nil, &Error{Op: op, Ref: asked.String(), Err: err}
 	}
-	p, err := parsePlatform(platform)
-	if err != nil {
+	if _, err := parsePlatform(platform); err != nil {
 		return nil, &Error{Op: op, Ref: asked.String(), Err: err}
 	}
 	if c.Offline {
@@ -80,14 +79,14 @@ func (c *Client) find(ctx context.Context, op, ref, platform string) (*image, er
 	var mirror error
 	for _, from := range sources {
 		var found *image
-		if found, err = c.findIn(ctx, op, from, asked, p); err == nil {
+		if found, err = c.findIn(ctx, op, from, asked, platform); err == nil {
 			return found, nil
 		}
 		if ctx.Err() != nil {
 			return nil, err
 		}
 		if mirror != nil {
-			return nil, fmt.Errorf("%w (its mirror, asked before: %v)", err, mirror)
+			return nil, fmt.Errorf("%w (its mirror, asked before: %v)", err, mirror) //nolint:errorlint // what the mirror said is no cause
 		}
 		mirror = err
 	}
@@ -95,12 +94,12 @@ func (c *Client) find(ctx context.Context, op, ref, platform string) (*image, er
 }
 
 // findIn looks for an image in one source.
-func (c *Client) findIn(ctx context.Context, op string, from source, asked reference, p v1.Platform) (*image, error) {
+func (c *Client) findIn(ctx context.Context, op string, from source, asked reference, platform string) (*image, error) {
 	s, err := c.session(ctx, from)
 	if err != nil {
 		return nil, failLocally(ctx, op, asked, err)
 	}
-	found, err := s.image(ctx, from.in(asked), p)
+	found, err := s.image(ctx, from.in(asked), platform)
 	if err != nil {
 		s.close()
 		return nil, s.fail(ctx, op, asked, err)

@@ -78,7 +78,7 @@ func (t *roundTripper) RoundTrip(in *http.Request) (*http.Response, error) {
 				return nil, err
 			}
 		default:
-			again := false
+			var again bool
 			if asked, again = retryAfter(resp); !again {
 				return resp, nil
 			}
@@ -251,7 +251,7 @@ const maxRefusal = 32 << 10
 // readSmall puts the whole body into memory.
 func readSmall(resp *http.Response) error {
 	defer resp.Body.Close()
-	limit := int64(maxManifest)
+	limit := int64(MaxManifest)
 	if resp.StatusCode >= http.StatusBadRequest {
 		limit = maxRefusal
 	}
@@ -260,10 +260,16 @@ func readSmall(resp *http.Response) error {
 		return err
 	}
 	if int64(len(text)) > limit {
-		if limit == maxManifest {
+		if limit == MaxManifest {
 			return fmt.Errorf("an answer of more than %d bytes", limit)
 		}
 		text = nil // a page of a proxy's; the status says enough
+	}
+	// The library parses manifests before we see them, and gives memory to whatever number of layers they have.
+	if strings.Contains(origin(resp.Request).URL.Path, "/manifests/") {
+		if err := checkCounts(text); err != nil {
+			return err
+		}
 	}
 	resp.Body = io.NopCloser(bytes.NewReader(text))
 	return nil

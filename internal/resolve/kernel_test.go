@@ -43,7 +43,7 @@ func kernels(t *testing.T, versions ...string) (*world, *kernelorgtest.Mirror) {
 func (w *world) resolved(f config.Flavor, o Options) Result {
 	w.Helper()
 	w.wanted = nil
-	res, err := Flavor(w.Context(), f, two(), o, w)
+	res, err := Flavor(w.Context(), f, two(), nil, o, w)
 	if err != nil {
 		w.Fatal(err)
 	}
@@ -103,7 +103,7 @@ func TestKernelPinMovesWithAnUpdate(t *testing.T) {
 	changed := two()
 	changed[1].Exclude = nil
 	w.wanted = nil
-	res, err := Flavor(t.Context(), fromKernelOrg("x", ""), changed, refresh, w)
+	res, err := Flavor(t.Context(), fromKernelOrg("x", ""), changed, nil, refresh, w)
 	if err != nil || res.Entry.Kernel.Version != "6.6.9" || len(w.wanted) != 0 || !res.Written {
 		t.Fatalf("refresh: got %+v, %v, asked %v", res.Entry.Kernel, err, w.wanted)
 	}
@@ -111,7 +111,7 @@ func TestKernelPinMovesWithAnUpdate(t *testing.T) {
 	update := w.o
 	update.Update = true
 	res = w.resolved(fromKernelOrg("x", ""), update)
-	if diff := cmp.Diff([]kernelorg.Want{{Series: "6.6", NotBefore: "6.6.9"}}, w.wanted); diff != "" {
+	if diff := cmp.Diff([]kernelorg.Want{{Series: "6.6", NotBefore: []string{"6.6.9"}}}, w.wanted); diff != "" {
 		t.Error(diff)
 	}
 	var lines []string
@@ -134,7 +134,7 @@ func TestKernelReplay(t *testing.T) {
 	w.kernels.Mirror, w.kernels.WKD, w.kernels.Trusted = old.kernels.Mirror, old.kernels.WKD, old.kernels.Trusted
 	update := w.o
 	update.Update = true
-	_, err := Flavor(t.Context(), fromKernelOrg("x", ""), two(), update, w)
+	_, err := Flavor(t.Context(), fromKernelOrg("x", ""), two(), nil, update, w)
 	var ve *download.VerifyError
 	if !errors.As(err, &ve) || ve.Got != "6.6.9" || w.lockText() != text {
 		t.Errorf("got %v", err)
@@ -146,6 +146,45 @@ func TestKernelReplay(t *testing.T) {
 	}
 	if diff := cmp.Diff([]kernelorg.Want{{Series: "6.6", Version: "6.6.9"}}, w.wanted); diff != "" {
 		t.Error(diff)
+	}
+}
+
+// A list is as old as it is for every flavor of the lock.
+func TestKernelReplayForAnotherFlavor(t *testing.T) {
+	for _, c := range []struct {
+		name      string
+		had       []string // flavors with a pin of the older release
+		notBefore []string
+	}{
+		{"a new flavor", nil, []string{"6.6.10"}},
+		{"one that was at the older release", []string{"y"}, []string{"6.6.10", "6.6.9"}},
+	} {
+		t.Run(c.name, func(t *testing.T) {
+			w, m := kernels(t, "6.6.9", "6.12.1")
+			for _, id := range c.had {
+				w.resolved(fromKernelOrg(id, ""), w.o)
+			}
+			other := fromKernelOrg("z", "")
+			other.Kernel.Series = "6.12"
+			w.resolved(other, w.o)
+			m.Add("6.6.10", w.xz("newer"))
+			w.resolved(fromKernelOrg("x", ""), w.o)
+			text := w.lockText()
+
+			old, _ := kernels(t, "6.6.9")
+			w.kernels = old.kernels
+			update := w.o
+			update.Update = true
+			w.wanted = nil
+			_, err := Flavor(t.Context(), fromKernelOrg("y", ""), two(), nil, update, w)
+			var ve *download.VerifyError
+			if !errors.As(err, &ve) || ve.Got != "6.6.9" || !strings.Contains(ve.Want, "6.6.10") || w.lockText() != text {
+				t.Errorf("got %v, want 6.6.9 refused and the lock as it was", err)
+			}
+			if diff := cmp.Diff([]kernelorg.Want{{Series: "6.6", NotBefore: c.notBefore}}, w.wanted); diff != "" {
+				t.Error(diff)
+			}
+		})
 	}
 }
 
@@ -161,10 +200,10 @@ func TestExactKernelVersion(t *testing.T) {
 	// The newest of the series must not be older.
 	refresh := w.o
 	refresh.Refresh = true
-	if res := w.resolved(fromKernelOrg("x", ""), refresh); res.Entry.Kernel.Version != "6.6.10" || w.wanted[0].NotBefore != "6.6.9" {
+	if res := w.resolved(fromKernelOrg("x", ""), refresh); res.Entry.Kernel.Version != "6.6.10" || !slices.Equal(w.wanted[0].NotBefore, []string{"6.6.9"}) {
 		t.Errorf("got %+v, asked %+v", res.Entry.Kernel, w.wanted)
 	}
-	_, err := Flavor(t.Context(), fromKernelOrg("y", "6.6.99"), two(), w.o, w)
+	_, err := Flavor(t.Context(), fromKernelOrg("y", "6.6.99"), two(), nil, w.o, w)
 	var ve *download.VerifyError
 	if !errors.As(err, &ve) || ve.What != "version" || w.inLock("y") != "" {
 		t.Errorf("no such release: got %v", err)
@@ -198,7 +237,7 @@ func TestKernelPinAgainstTheLock(t *testing.T) {
 			text := w.lockText()
 			m.Asked()
 			w.asked = nil
-			res, err := Flavor(t.Context(), c.now, two(), w.o, w)
+			res, err := Flavor(t.Context(), c.now, two(), nil, w.o, w)
 			if len(w.asked)+len(m.Asked()) != 0 || w.lockText() != text {
 				t.Error("a server was asked, or the lock written")
 			}
@@ -258,7 +297,7 @@ func TestKernelFailuresLeaveTheLock(t *testing.T) {
 		t.Run(name, func(t *testing.T) {
 			w, m := kernels(t, "6.6.9")
 			spoil(w, m)
-			if _, err := Flavor(t.Context(), fromKernelOrg("x", ""), two(), w.o, w); err == nil || w.lockText() != "" {
+			if _, err := Flavor(t.Context(), fromKernelOrg("x", ""), two(), nil, w.o, w); err == nil || w.lockText() != "" {
 				t.Errorf("got %v, lock %q", err, w.lockText())
 			}
 		})
@@ -306,7 +345,7 @@ func TestFirmwareIsResolvedOnlyWhereItIsAskedFor(t *testing.T) {
 	}
 	f.Kernel.Firmware.Auto = true
 	auto := slices.DeleteFunc(Requests(f, "amd64", nil, nil), need)
-	_, err := Flavor(t.Context(), f, auto, w.o, w)
+	_, err := Flavor(t.Context(), f, auto, nil, w.o, w)
 	if len(auto) != 1 || err == nil || !strings.Contains(err.Error(), "packages for firmware: firmware-ast") {
 		t.Errorf("got %v, %v", auto, err)
 	}

@@ -4,7 +4,6 @@ import (
 	"bytes"
 	"cmp"
 	"crypto/sha256"
-	"encoding/hex"
 	"encoding/json"
 	"errors"
 	"fmt"
@@ -13,6 +12,7 @@ import (
 	"os"
 	"path/filepath"
 	"slices"
+	"strings"
 	"time"
 
 	"github.com/hookbuild/hookbuild/internal/debian"
@@ -36,6 +36,21 @@ type Entry struct {
 	Debian []plan.Index `json:"debian"`           // the signed indexes that everything below was resolved from
 	Sets   []Set        `json:"sets"`             // sorted by name
 	Kernel *Kernel      `json:"kernel,omitempty"` // the source from kernel.org; nil where the kernel is not from there
+	Images []Image      `json:"images,omitempty"` // sorted by reference
+	Bundle *File        `json:"eksa_bundle,omitempty"`
+}
+
+// File is a file of a web server, pinned.
+type File struct {
+	URL    string `json:"url"` // without a password: the lock is meant to be committed
+	SHA256 string `json:"sha256"`
+}
+
+// Image is a pinned container image with the request that led to it.
+type Image struct {
+	ImageRequest
+	Config   string `json:"config"`             // digest of its configuration, sha256:…: the same wherever the image is
+	Manifest string `json:"manifest,omitempty"` // digest of its manifest in the registry that it came from; empty where it came from elsewhere
 }
 
 // Kernel is a pinned kernel source with the request that led to it.
@@ -112,13 +127,23 @@ func (l *Lock) fault() string {
 				return fmt.Sprintf("flavor %s: date %q of %s: want RFC 3339", id, i.Date, i.Suite)
 			}
 		}
-		if k := l.Flavors[id].Kernel; k != nil && !isSHA256(k.SHA256) {
-			return fmt.Sprintf("flavor %s: sha256 %q of linux-%s: want %d hexadecimal digits", id, k.SHA256, k.Version, 2*sha256.Size)
+		if k := l.Flavors[id].Kernel; k != nil {
+			if err := k.Check(kernelorg.Want{Series: k.Series, Version: k.Exactly}); err != nil {
+				return fmt.Sprintf("flavor %s: kernel: %v", id, err)
+			}
+		}
+		for _, i := range l.Flavors[id].Images {
+			if !isDigest(i.Config) || i.Manifest != "" && !isDigest(i.Manifest) {
+				return fmt.Sprintf("flavor %s: image %s: want digests, sha256: and %d hexadecimal digits in lower case", id, i.Ref, 2*sha256.Size)
+			}
+		}
+		if b := l.Flavors[id].Bundle; b != nil && !isSHA256(b.SHA256) {
+			return fmt.Sprintf("flavor %s: sha256 %q of the bundle: want %d hexadecimal digits, in lower case", id, b.SHA256, 2*sha256.Size)
 		}
 		for _, s := range l.Flavors[id].Sets {
 			for _, p := range s.Packages {
 				if !isSHA256(p.SHA256) {
-					return fmt.Sprintf("flavor %s: sha256 %q of %s: want %d hexadecimal digits", id, p.SHA256, p.Name, 2*sha256.Size)
+					return fmt.Sprintf("flavor %s: sha256 %q of %s: want %d hexadecimal digits, in lower case", id, p.SHA256, p.Name, 2*sha256.Size)
 				}
 			}
 		}
@@ -126,9 +151,13 @@ func (l *Lock) fault() string {
 	return ""
 }
 
+func isDigest(text string) bool {
+	sum, ok := strings.CutPrefix(text, "sha256:")
+	return ok && isSHA256(sum)
+}
+
 func isSHA256(text string) bool {
-	sum, err := hex.DecodeString(text)
-	return err == nil && len(sum) == sha256.Size
+	return len(text) == 2*sha256.Size && strings.Trim(text, "0123456789abcdef") == ""
 }
 
 // decode reads the one JSON document in data, strictly.
@@ -191,16 +220,17 @@ func (e Entry) Find(name string) (Set, bool) {
 	return Set{}, false
 }
 
-// only is the entry with just the sets that are asked for: what else a lock may hold must not decide about a
-// plan.
-func (e Entry) only(requests []Request) Entry {
+// only is the entry with just the sets and images that are asked for: what else a lock may hold must not decide
+// about a plan.
+func (e Entry) only(requests []Request, images []ImageRequest) Entry {
 	var sets []Set
 	for _, r := range requests {
 		if s, ok := e.Find(r.Name); ok {
 			sets = append(sets, s)
 		}
 	}
-	return Entry{Debian: e.Debian, Sets: sets, Kernel: e.Kernel}
+	wanted := slices.DeleteFunc(slices.Clone(e.Images), func(i Image) bool { return !slices.Contains(images, i.ImageRequest) })
+	return Entry{Debian: e.Debian, Sets: sets, Kernel: e.Kernel, Images: wanted, Bundle: e.Bundle}
 }
 
 // check says what differs between what is asked for now and what the entry was made for; empty is nothing.
@@ -241,6 +271,18 @@ func (l *Lock) notBefore() (map[string]time.Time, error) {
 	return dates, nil
 }
 
+// kernels are the versions of a series that any flavor is pinned to, sorted: kernel.org's list must not be older.
+func (l *Lock) kernels(series string) []string {
+	var versions []string
+	for _, e := range l.Flavors {
+		if e.Kernel != nil && e.Kernel.Series == series {
+			versions = append(versions, e.Kernel.Version)
+		}
+	}
+	slices.Sort(versions)
+	return slices.Compact(versions)
+}
+
 // Epoch is the newest index date, in seconds since 1970: the time that every output carries.
 func (e Entry) Epoch() (int64, error) {
 	var newest int64
@@ -254,10 +296,14 @@ func (e Entry) Epoch() (int64, error) {
 	return newest, nil
 }
 
-// kernelOrgSet stands for the source from kernel.org in a list of changes.
-const kernelOrgSet = "kernel.org"
+// What stands for the source from kernel.org, and for container images, in a list of changes.
+const (
+	kernelOrgSet = "kernel.org"
+	imageSet     = "images"
+	bundleSet    = "bundle"
+)
 
-// Change is a package that the lock now pins otherwise.
+// Change is a package that the lock now pins otherwise. Where Before is After, the content is another one.
 type Change struct {
 	Set     string `json:"set"`
 	Package string `json:"package"`
@@ -272,6 +318,8 @@ func (c Change) String() string {
 		return fmt.Sprintf("%s: + %s %s", c.Set, c.Package, c.After)
 	case c.After == "":
 		return fmt.Sprintf("%s: - %s %s", c.Set, c.Package, c.Before)
+	case c.Before == c.After:
+		return fmt.Sprintf("%s: %s %s: same version, other content", c.Set, c.Package, c.After)
 	}
 	return fmt.Sprintf("%s: %s %s -> %s", c.Set, c.Package, c.Before, c.After)
 }
@@ -287,12 +335,12 @@ func Changes(r Result) []Change {
 	}
 	var all []Change
 	for _, name := range setNames(before, r.Entry) {
-		old, now := versions(before, name), versions(r.Entry, name)
+		old, now := pins(before, name), pins(r.Entry, name)
 		names := slices.Concat(slices.Collect(maps.Keys(old)), slices.Collect(maps.Keys(now)))
 		slices.Sort(names)
 		for _, pkg := range slices.Compact(names) {
 			if old[pkg] != now[pkg] {
-				all = append(all, Change{Set: name, Package: pkg, Before: old[pkg], After: now[pkg]})
+				all = append(all, Change{Set: name, Package: pkg, Before: old[pkg].version, After: now[pkg].version})
 			}
 		}
 	}
@@ -305,6 +353,12 @@ func setNames(entries ...Entry) []string {
 		if e.Kernel != nil {
 			names = append(names, kernelOrgSet)
 		}
+		if len(e.Images) > 0 {
+			names = append(names, imageSet)
+		}
+		if e.Bundle != nil {
+			names = append(names, bundleSet)
+		}
 		for _, s := range e.Sets {
 			names = append(names, s.Name)
 		}
@@ -313,14 +367,26 @@ func setNames(entries ...Entry) []string {
 	return slices.Compact(names)
 }
 
-func versions(e Entry, set string) map[string]string {
-	v := map[string]string{}
+// content is what a package is pinned to.
+type content struct{ version, sha256 string }
+
+// pins are a set's packages by name.
+func pins(e Entry, set string) map[string]content {
+	all := map[string]content{}
 	if set == kernelOrgSet && e.Kernel != nil {
-		v["linux"] = e.Kernel.Version
+		all["linux"] = content{e.Kernel.Version, e.Kernel.SHA256}
+	}
+	if set == imageSet {
+		for _, i := range e.Images {
+			all[i.Ref+" "+i.Platform] = content{i.Config, i.Manifest}
+		}
+	}
+	if set == bundleSet && e.Bundle != nil {
+		all[e.Bundle.URL] = content{"sha256:" + e.Bundle.SHA256, ""}
 	}
 	s, _ := e.Find(set)
 	for _, p := range s.Packages {
-		v[p.Name] = p.Version
+		all[p.Name] = content{p.Version, p.SHA256}
 	}
-	return v
+	return all
 }

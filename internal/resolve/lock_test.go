@@ -1,6 +1,7 @@
 package resolve
 
 import (
+	"encoding/json"
 	"errors"
 	"os"
 	"path/filepath"
@@ -13,6 +14,7 @@ import (
 	"github.com/google/go-cmp/cmp"
 
 	"github.com/hookbuild/hookbuild/internal/debian"
+	"github.com/hookbuild/hookbuild/internal/kernelorg"
 	"github.com/hookbuild/hookbuild/internal/plan"
 )
 
@@ -95,23 +97,43 @@ func TestWriteFailureLeavesEverythingAsItWas(t *testing.T) {
 }
 
 func TestReadLock(t *testing.T) {
+	a64 := strings.Repeat("a", 64)
+	pinned := func(series, exactly, version, sha256 string) string {
+		lock := Lock{Schema: 1, Flavors: map[string]Entry{"x": {Kernel: &Kernel{
+			Series: series, Exactly: exactly, Pin: kernelorg.Pin{Version: version, SHA256: sha256},
+		}}}}
+		data, err := json.Marshal(lock)
+		if err != nil {
+			t.Fatal(err)
+		}
+		return string(data)
+	}
 	for _, c := range []struct{ name, content, want string }{
 		{"empty file", "", "unexpected end of JSON input"},
 		{"cut", "{\n\"schema\": 1,\n\"flavors\": {", "line 3: unexpected end"},
 		{"broken", "{\n\"schema\": 1,\n<<<<<<< ours\n}", "line 3: invalid character '<'"},
 		{"two documents", "{\"schema\":1}\n{\"schema\":1}", "line 2: invalid character"},
 		{"unknown key", `{"schema":1,"images":{}}`, `unknown field "images"`},
-		{"unknown key inside", `{"schema":1,"flavors":{"x":{"debian":[],"images":"y"}}}`, `unknown field "images"`},
+		{"unknown key inside", `{"schema":1,"flavors":{"x":{"debian":[],"colours":"y"}}}`, `unknown field "colours"`},
 		{"unknown key of a pin", `{"schema":1,"flavors":{"x":{"debian":[],"sets":[],"kernel":{"series":"6.6","mirror":"x"}}}}`, `unknown field "mirror"`},
-		{"no pin", `{"schema":1,"flavors":{"x":{"debian":[],"sets":[],"kernel":{}}}}`, `flavor x: sha256 "" of linux-: want 64 hexadecimal digits`},
+		{"no pin", `{"schema":1,"flavors":{"x":{"debian":[],"sets":[],"kernel":{}}}}`, `flavor x: kernel: "" is not a series`},
 		{"a pin that leads elsewhere", `{"schema":1,"flavors":{"x":{"debian":[],"sets":[],"kernel":{"series":"6.6","version":"6.6.9","sha256":"../../x","signed_by":[]}}}}`,
-			`flavor x: sha256 "../../x" of linux-6.6.9: want 64 hexadecimal digits`},
+			`flavor x: kernel: sha256 "../../x" of linux-6.6.9: want 64 hexadecimal digits`},
+		{"a pin with a command", pinned("6.6", "", "6.6.x; rm", a64), `flavor x: kernel: "6.6.x; rm" is not the version of a Linux release`},
+		{"a pin of a candidate", pinned("6.6", "", "6.6.10-rc1?", a64), `flavor x: kernel: "6.6.10-rc1?" is not the version`},
+		{"a pin in capitals", pinned("6.6", "", "6.6.9", strings.ToUpper(a64)), `AAAA" of linux-6.6.9: want 64 hexadecimal digits, in lower case`},
+		{"a short pin", pinned("6.6", "", "6.6.9", a64[1:]), `of linux-6.6.9: want 64 hexadecimal digits`},
+		{"a pin of another series", pinned("6.6", "", "6.12.9", a64), `flavor x: kernel: linux-6.12.9: want a release of 6.6`},
+		{"a pin of another release", pinned("6.6", "6.6.9", "6.6.10", a64), `flavor x: kernel: linux-6.6.10: want 6.6.9`},
+		{"a request for no release", pinned("6.6", "latest", "6.6.9", a64), `flavor x: kernel: "latest" is not the version`},
 		{"wrong type", "{\n\"schema\": \"1\"}", "line 2: json: cannot unmarshal"},
 		{"newer", `{"schema":2,"flavors":{}}`, "schema 2; this hookbuild knows 1"},
 		{"no schema", `{"flavors":{}}`, "schema 0"},
 		{"null", `null`, "schema 0"},
 		{"bad date", `{"schema":1,"flavors":{"x":{"debian":[{"suite":"trixie","date":"yesterday","sha256":"aa"}],"sets":[]}}}`, `date "yesterday" of trixie`},
 		{"bad digest", `{"schema":1,"flavors":{"x":{"debian":[],"sets":[{"name":"base","arch":"amd64","seeds":[],"packages":[{"name":"apt","version":"1","arch":"amd64","file":"f","sha256":"../x","size":1,"archive":"archive"}]}]}}}`, `sha256 "../x" of apt`},
+		{"digest in capitals", `{"schema":1,"flavors":{"x":{"debian":[],"sets":[{"name":"base","arch":"amd64","seeds":[],"packages":[{"name":"apt","version":"1","arch":"amd64","file":"f","sha256":"` +
+			strings.ToUpper(a64) + `","size":1,"archive":"archive"}]}]}}}`, `AAAA" of apt: want 64 hexadecimal digits, in lower case`},
 	} {
 		t.Run(c.name, func(t *testing.T) {
 			file := filepath.Join(t.TempDir(), LockName)
@@ -194,7 +216,11 @@ func TestNotBeforeAndEpoch(t *testing.T) {
 }
 
 func TestChanges(t *testing.T) {
-	before, after := entry(), entry()
+	before, after, again := entry(), entry(), entry()
+	before.Kernel = &Kernel{Series: "6.6", Pin: kernelorg.Pin{Version: "6.6.9", SHA256: strings.Repeat("a", 64)}}
+	after.Kernel = before.Kernel
+	again.Kernel = &Kernel{Series: "6.6", Pin: kernelorg.Pin{Version: "6.6.9", SHA256: strings.Repeat("b", 64)}}
+	again.Sets[0].Packages[1].SHA256 = strings.Repeat("b", 64)
 	after.Sets = slices.Clone(after.Sets)
 	after.Sets[0].Packages = []debian.Package{{Name: "apt", Version: "3.1"}, {Name: "bash", Version: "5"}}
 	after.Sets = append(after.Sets[:2], Set{Request: Request{Name: "toolchain"}, Packages: []debian.Package{{Name: "gcc", Version: "14"}}})
@@ -204,11 +230,18 @@ func TestChanges(t *testing.T) {
 		want []string
 	}{
 		{"nothing written", Result{Entry: after, Before: &before}, nil},
-		{"the same packages", Result{Entry: entry(), Before: &before, Written: true}, nil},
+		{"the same packages", Result{Entry: before, Before: &before, Written: true}, nil},
 		{"all kinds", Result{Entry: after, Before: &before, Written: true}, []string{
 			"base: apt 3.0 -> 3.1", "base: + bash 5", "base: - dash 0.5",
 			"kernel: - linux-image-6.12.1-amd64 6.12.1-1", "kernel: - linux-image-amd64 6.12.1-2", "toolchain: + gcc 14",
 		}},
+		{"the same versions, built or packed again", Result{Entry: again, Before: &before, Written: true}, []string{
+			"base: dash 0.5: same version, other content", "kernel.org: linux 6.6.9: same version, other content",
+		}},
+		{"a bundle", Result{
+			Entry:  Entry{Bundle: &File{"https://e.example/b.yaml", "bb"}},
+			Before: &Entry{Bundle: &File{"https://e.example/b.yaml", "aa"}}, Written: true,
+		}, []string{"bundle: https://e.example/b.yaml sha256:aa -> sha256:bb"}},
 		{"a new flavor", Result{Entry: Entry{Sets: before.Sets[1:2]}, Written: true}, []string{"boot: + qemu 10"}},
 	} {
 		var got []string

@@ -43,6 +43,7 @@ type world struct {
 	asked []debian.IndexRequest
 	down  error // what the mirror answers instead
 
+	images  map[string]Image  // by reference
 	kernels *kernelorg.Client // nil for none
 	wanted  []kernelorg.Want
 }
@@ -161,6 +162,14 @@ func (w *world) Index(ctx context.Context, r debian.IndexRequest) (*debian.Index
 }
 
 // KernelPin is kernel.org.
+func (w *world) ImagePin(_ context.Context, ref, _ string) (Image, error) {
+	i, ok := w.images[ref]
+	if !ok {
+		return i, fmt.Errorf("image %s: %w", ref, os.ErrNotExist)
+	}
+	return i, nil
+}
+
 func (w *world) KernelPin(ctx context.Context, want kernelorg.Want) (kernelorg.Pin, error) {
 	w.wanted = append(w.wanted, want)
 	if w.kernels == nil {
@@ -172,7 +181,7 @@ func (w *world) KernelPin(ctx context.Context, want kernelorg.Want) (kernelorg.P
 // flavor resolves one that asks nothing of kernel.org, which must work.
 func (w *world) flavor(id string, requests []Request, o Options) Result {
 	w.Helper()
-	res, err := Flavor(w.Context(), fromDebian(id), requests, o, w)
+	res, err := Flavor(w.Context(), fromDebian(id), requests, nil, o, w)
 	if err != nil {
 		w.Fatal(err)
 	}

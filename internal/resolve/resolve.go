@@ -12,6 +12,7 @@ import (
 
 	"github.com/hookbuild/hookbuild/internal/config"
 	"github.com/hookbuild/hookbuild/internal/debian"
+	"github.com/hookbuild/hookbuild/internal/iso"
 	"github.com/hookbuild/hookbuild/internal/kernel"
 	"github.com/hookbuild/hookbuild/internal/kernelorg"
 	"github.com/hookbuild/hookbuild/internal/modules"
@@ -33,6 +34,8 @@ const (
 	KernelSet    = "kernel"    // the kernel itself, binary or source
 	FirmwareSet  = "firmware"  // what the kernel's drivers load
 	BootSet      = "boot"      // QEMU; not part of the plan
+	ISOSet       = "iso"       // the base with what makes an ISO
+	LoaderSet    = "loader"    // the ISO's boot loader
 	userlandSet  = "userland/"
 )
 
@@ -63,7 +66,14 @@ func Requests(f config.Flavor, hostArch string, components []Component, bootSeed
 	if f.Kernel.Firmware.Wanted() {
 		all = append(all, Request{Name: FirmwareSet, Arch: f.Arch.Debian(), Seeds: modules.FirmwarePackages(), Exclude: firmwareLeftOut[:]})
 	}
+	if f.Outputs.ISO {
+		seeds, leftOut := iso.Loader(f.Arch)
+		all = append(all, tools(ISOSet, iso.Tools()), Request{Name: LoaderSet, Arch: f.Arch.Debian(), Seeds: seeds, Exclude: leftOut})
+	}
 	for _, c := range components {
+		if len(c.Seeds) == 0 {
+			continue
+		}
 		all = append(all, Request{Name: UserlandSet(c.Name), Arch: f.Arch.Debian(), Seeds: c.Seeds, Exclude: c.Exclude})
 	}
 	slices.SortFunc(all, func(a, b Request) int { return cmp.Compare(a.Name, b.Name) })
@@ -95,18 +105,21 @@ func kernelWant(f config.Flavor) *kernelorg.Want {
 	return &kernelorg.Want{Series: f.Kernel.Series, Version: f.Kernel.Version}
 }
 
-// sources are what is asked where the lock does not say: a Debian mirror's verified index, and kernel.org.
+// sources are what is asked where the lock does not say: a Debian mirror's verified index, kernel.org, and the
+// places where container images are.
 type sources interface {
 	Index(ctx context.Context, r debian.IndexRequest) (*debian.Index, error)
 	KernelPin(ctx context.Context, w kernelorg.Want) (kernelorg.Pin, error)
+	ImagePin(ctx context.Context, ref, platform string) (Image, error)
 }
 
 // Options say how to resolve.
 type Options struct {
 	LockFile string
 	Suite    string
-	Update   bool // resolve anew although the lock has the flavor
-	Refresh  bool // resolve anew where the lock was made for other requests
+	Update   bool  // resolve anew although the lock has the flavor
+	Refresh  bool  // resolve anew where the lock was made for other requests
+	Bundle   *File // what the flavor's bundle is; nil where none comes from a web server
 }
 
 // Result is a flavor's lock entry.
@@ -120,46 +133,98 @@ type Result struct {
 // index, which is written to the lock. An index or a kernel older than the lock's is a *download.VerifyError;
 // a lock made for other requests is a *LockError unless o says to resolve anew. from is asked only when the
 // lock does not say.
-func Flavor(ctx context.Context, f config.Flavor, requests []Request, o Options, from sources) (Result, error) {
+//
+// An image that the lock lacks is added to it: other images make no difference to what is there.
+func Flavor(ctx context.Context, f config.Flavor, requests []Request, images []ImageRequest, o Options, from sources) (Result, error) {
 	lock, err := ReadLock(o.LockFile)
 	if err != nil {
 		return Result{}, err
 	}
 	var res Result
+	fits := false
 	want := kernelWant(f)
 	if e, ok := lock.Flavors[f.ID]; ok {
 		res.Before = &e
 		differs := e.check(requests, want)
 		if differs != "" && !o.Refresh && !o.Update {
-			return Result{}, &LockError{File: o.LockFile, What: "flavor " + f.ID + " " + differs, Hint: "hookbuild lock " + f.ID}
+			return Result{}, &LockError{File: o.LockFile, What: "flavor " + f.ID + " " + differs, Hint: lockCommand(f)}
 		}
-		if differs == "" && !o.Update {
-			res.Entry = e.only(requests)
-			return res, nil
+		if fits = differs == "" && !o.Update; fits {
+			res.Entry = e
 		}
 	}
-	if res.Entry, err = fresh(ctx, lock, requests, o.Suite, from); err != nil {
-		return Result{}, err
-	}
-	if want != nil {
-		if res.Entry.Kernel, err = pin(ctx, *want, res.Before, o.Update, from); err != nil {
+	if !fits {
+		if res.Entry, err = fresh(ctx, lock, requests, o.Suite, from); err != nil {
 			return Result{}, err
 		}
+		if want != nil {
+			if res.Entry.Kernel, err = pin(ctx, *want, lock, res.Before, o.Update, from); err != nil {
+				return Result{}, err
+			}
+		}
 	}
-	lock.Flavors[f.ID] = res.Entry
-	res.Written = true
-	return res, lock.Write(o.LockFile)
+	known := res.Before
+	if o.Update {
+		known = nil
+	}
+	var added bool
+	if res.Entry.Images, added, err = pinImages(ctx, known, images, from); err != nil {
+		return Result{}, err
+	}
+	other := o.Bundle != nil && (res.Entry.Bundle == nil || *res.Entry.Bundle != *o.Bundle)
+	if other {
+		res.Entry.Bundle = o.Bundle
+	}
+	if res.Written = !fits || added || other; res.Written {
+		lock.Flavors[f.ID] = res.Entry
+		err = lock.Write(o.LockFile)
+	}
+	res.Entry = res.Entry.only(requests, images)
+	return res, err
+}
+
+// lockCommand is what makes the lock fit the flavor.
+func lockCommand(f config.Flavor) string {
+	command := "hookbuild lock " + f.ID
+	if f.Outputs.ISO { // hookbuild.yaml need not say it
+		command += " --iso"
+	}
+	return command
+}
+
+// ImageRequest is an image that the LinuxKit YAML names.
+type ImageRequest struct {
+	Ref      string `json:"ref"`
+	Platform string `json:"platform"` // such as linux/amd64
+}
+
+// pinImages settles what the images mean: what is known already stays, wanted or not.
+func pinImages(ctx context.Context, before *Entry, images []ImageRequest, from sources) (all []Image, added bool, err error) {
+	if before != nil {
+		all = slices.Clone(before.Images)
+	}
+	for _, want := range images {
+		if slices.ContainsFunc(all, func(i Image) bool { return i.ImageRequest == want }) {
+			continue
+		}
+		got, err := from.ImagePin(ctx, want.Ref, want.Platform)
+		if err != nil {
+			return nil, false, err
+		}
+		got.ImageRequest, added = want, true
+		all = append(all, got)
+	}
+	slices.SortFunc(all, func(a, b Image) int { return cmp.Or(cmp.Compare(a.Ref, b.Ref), cmp.Compare(a.Platform, b.Platform)) })
+	return all, added, nil
 }
 
 // pin settles the kernel's source. What the lock says of the same request holds until an update.
-func pin(ctx context.Context, want kernelorg.Want, before *Entry, update bool, from sources) (*Kernel, error) {
-	if before != nil && before.Kernel != nil && before.Kernel.Series == want.Series {
-		if before.Kernel.Exactly == want.Version && !update {
-			return before.Kernel, nil
-		}
-		if want.Version == "" {
-			want.NotBefore = before.Kernel.Version
-		}
+func pin(ctx context.Context, want kernelorg.Want, lock *Lock, before *Entry, update bool, from sources) (*Kernel, error) {
+	if before != nil && before.Kernel != nil && !update && before.Kernel.Series == want.Series && before.Kernel.Exactly == want.Version {
+		return before.Kernel, nil
+	}
+	if want.Version == "" { // who wants an older one says so
+		want.NotBefore = lock.kernels(want.Series)
 	}
 	p, err := from.KernelPin(ctx, want)
 	if err != nil {
@@ -211,17 +276,22 @@ type Input struct {
 	Recipe     string      // SHA-256 of what hookbuild itself contributes
 	Kernel     plan.Kernel // but for what the flavor and the lock say of it
 	LinuxKit   []plan.Source
+	Base       string // SHA-256 of the initramfs that everything is laid over, "" for none
+	Single     bool   // write one segment
 	Components []Component
 	Vars       []plan.Var // sorted by name
+	Embedded   []plan.Embedded
+	Site       plan.Site
+	ISO        string // SHA-256 of what hookbuild contributes to the ISO, "" for none
 }
 
 // Plan puts the lock's entry and the rest of the input together.
 func (e Entry) Plan(in Input) (plan.Plan, error) {
 	p := plan.Plan{
 		Schema: plan.Schema, Flavor: in.Flavor.ID, Arch: in.Flavor.Arch, Epoch: in.Epoch, Recipe: in.Recipe,
-		Debian: e.Debian, LinuxKit: in.LinuxKit, Vars: in.Vars,
-		Kernel:    in.Kernel,
-		Initramfs: plan.Initramfs{Compression: in.Flavor.Initramfs.Compression, Level: in.Flavor.Initramfs.Level},
+		Debian: e.Debian, LinuxKit: in.LinuxKit, Template: in.Flavor.Userland.Template, Base: in.Base, Vars: in.Vars,
+		Kernel: in.Kernel, Embedded: in.Embedded, Site: in.Site, ISO: in.ISO,
+		Initramfs: plan.Initramfs{Compression: in.Flavor.Initramfs.Compression, Level: in.Flavor.Initramfs.Level, Single: in.Single},
 	}
 	k := in.Flavor.Kernel
 	p.Kernel.Method, p.Kernel.Series = k.Method, k.Series
@@ -245,6 +315,9 @@ func (e Entry) Plan(in Input) (plan.Plan, error) {
 		if strings.HasPrefix(pkg.Name, "linux-image-") || strings.HasPrefix(pkg.Name, "linux-source-") {
 			p.Kernel.Version = pkg.Version
 		}
+	}
+	for _, i := range e.Images {
+		p.Images = append(p.Images, plan.Image{Ref: i.Ref, Platform: i.Platform, Config: i.Config})
 	}
 	for _, c := range in.Components {
 		p.Userland = append(p.Userland, plan.Source{Name: c.Name, SHA256: c.SHA256})

@@ -92,7 +92,7 @@ func TestChangedRequests(t *testing.T) {
 	w.asked = nil
 	changed := two()
 	changed[1].Exclude = nil
-	_, err := Flavor(t.Context(), fromDebian("x"), changed, w.o, w)
+	_, err := Flavor(t.Context(), fromDebian("x"), changed, nil, w.o, w)
 	var bad *LockError
 	if !errors.As(err, &bad) || bad.Hint != "hookbuild lock x" || !strings.Contains(err.Error(), `flavor x was made for another list of packages for "userland/x"`) {
 		t.Errorf("got %v", err)
@@ -148,7 +148,7 @@ func TestOlderIndexIsRefused(t *testing.T) {
 	w.flavor("x", two(), w.o)
 	text := w.lockText()
 	w.publish(today.AddDate(0, 0, -10), "0")
-	_, err := Flavor(t.Context(), fromDebian("new"), two(), w.o, w)
+	_, err := Flavor(t.Context(), fromDebian("new"), two(), nil, w.o, w)
 	var ve *download.VerifyError
 	if !errors.As(err, &ve) {
 		t.Errorf("got %v, want a *download.VerifyError", err)
@@ -181,7 +181,7 @@ func TestFailuresLeaveTheLock(t *testing.T) {
 			if c.lock != "" {
 				w.write(w.o.LockFile, c.lock)
 			}
-			_, err := Flavor(t.Context(), fromDebian("x"), c.requests, w.o, w)
+			_, err := Flavor(t.Context(), fromDebian("x"), c.requests, nil, w.o, w)
 			if err == nil || !strings.Contains(err.Error(), c.want) {
 				t.Errorf("got %v, want %q", err, c.want)
 			}
@@ -339,6 +339,21 @@ func TestRequestsOfEachMethod(t *testing.T) {
 		got := requestsFor(config.Flavor{Arch: plan.X8664, Kernel: c.k})
 		if diff := cmp.Diff(append([]string{baseWant, bootWant}, c.want...), got); diff != "" {
 			t.Errorf("%s: %s", c.name, diff)
+		}
+	}
+}
+
+// The tools are the engine's, the boot loader the machine's.
+func TestRequestsForAnISO(t *testing.T) {
+	const leftOut = "not [debconf grub-common grub-efi-amd64-bin grub-efi-arm64-bin grub2-common mokutil shim-helpers-amd64-signed shim-helpers-arm64-signed shim-signed-common]"
+	for arch, loader := range map[plan.Arch]string{
+		plan.X8664:   "loader amd64  [grub-efi-amd64-signed shim-signed] " + leftOut,
+		plan.AArch64: "loader arm64  [grub-efi-arm64-signed shim-signed] " + leftOut,
+	} {
+		got := requestsFor(config.Flavor{Arch: arch, Kernel: config.Kernel{Method: config.MethodDir}, Outputs: config.Outputs{ISO: true}})
+		want := []string{baseWant, bootWant, "iso amd64 required [apt kmod mtools xorriso xz-utils] not []", loader}
+		if diff := cmp.Diff(want, got); diff != "" {
+			t.Error(diff)
 		}
 	}
 }

@@ -11,12 +11,13 @@ import (
 	"math/rand/v2"
 	"os"
 	"os/exec"
-	"runtime"
 	"strings"
 	"testing"
 	"testing/iotest"
 
 	"github.com/klauspost/compress/zstd"
+
+	"github.com/hookbuild/hookbuild/internal/heaptest"
 )
 
 func must(t testing.TB, errs ...error) {
@@ -344,23 +345,17 @@ func TestMemory(t *testing.T) {
 		"xz, two of 128 MiB":        packed(t, noise[:100_000], "xz", "-0", "--lzma2=dict=128MiB", "--block-size=60000"),
 		"xz, dictionary of 256 MiB": packed(t, noise[:1000], "xz", "--lzma2=dict=256MiB"),
 	}
-	noise = nil
 	refused := map[string]bool{"xz, too many dictionaries": true, "xz, two of 128 MiB": true, "xz, dictionary of 256 MiB": true}
 	for name, file := range files {
-		runtime.GC()
-		var m runtime.MemStats
-		runtime.ReadMemStats(&m)
-		before, most := m.HeapAlloc, uint64(0)
+		grown := heaptest.Watch()
 		src := bufio.NewReader(bytes.NewReader(file))
 		r, err := NewReader(src, Detect(file))
 		must(t, err)
 		buf := make([]byte, 1<<20)
 		for err == nil {
 			_, err = r.Read(buf)
-			runtime.ReadMemStats(&m)
-			most = max(most, m.HeapAlloc)
 		}
-		if taken := int64(most) - int64(before); taken > 200<<20 || refused[name] == (err == io.EOF) {
+		if taken := grown(); taken > 200<<20 || refused[name] == (err == io.EOF) {
 			t.Errorf("%s: took %d MiB, %v", name, taken>>20, err)
 		} else {
 			t.Logf("%s: took %d MiB, %v", name, taken>>20, err)

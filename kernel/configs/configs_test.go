@@ -300,8 +300,8 @@ func TestFiles(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	want := []string{"fragments/debug.config", "fragments/more-drivers.config", "generic-6.12.y-aarch64", "generic-6.12.y-x86_64",
-		"generic-6.6.y-aarch64", "generic-6.6.y-x86_64", "symbols.txt"}
+	want := []string{"generic-6.12.y-aarch64", "generic-6.12.y-x86_64",
+		"generic-6.6.y-aarch64", "generic-6.6.y-x86_64", "optional/debug.config", "optional/more-drivers.config", "symbols.txt"}
 	if !slices.Equal(got, want) {
 		t.Errorf("got %v, want %v", got, want)
 	}

@@ -11,11 +11,11 @@ import (
 	"strings"
 )
 
-// Files are the configs, each named <config>-<series>.y-<arch>, symbols.txt, and fragments/<purpose>.config. A
-// fragment that counts for one architecture only is called fragments/<purpose>.<arch>.config. Fragments apply where
+// Files are the configs, each named <config>-<series>.y-<arch>, symbols.txt, and optional/<purpose>.config. A
+// fragment that counts for one architecture only is called optional/<purpose>.<arch>.config. Fragments apply where
 // a flavor names them, none by itself.
 //
-//go:embed generic-* symbols.txt fragments
+//go:embed generic-* symbols.txt optional
 var Files embed.FS
 
 // Mismatch is a symbol whose value in a .config is not the promised one. Symbol has no CONFIG_ prefix; Want is y,

@@ -183,7 +183,7 @@ func TestOlderSeriesSaysAsMuch(t *testing.T) {
 // fragments returns the arches that each fragment is for: its name says one, or it is for all.
 func fragments(t *testing.T) map[string][]string {
 	t.Helper()
-	names, err := fs.Glob(Files, "fragments/*")
+	names, err := fs.Glob(Files, "optional/*")
 	if err != nil {
 		t.Fatal(err)
 	}

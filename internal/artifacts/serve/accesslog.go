@@ -4,61 +4,74 @@ import (
 	"io"
 	"log/slog"
 	"net/http"
+	"strconv"
+	"strings"
 	"time"
 )
 
-// counter is a ResponseWriter that remembers status and length of the answer.
-type counter struct {
+// response is a ResponseWriter that remembers what the answer is.
+type response struct {
 	http.ResponseWriter
 	status int
 	bytes  int64
+	file   *file // that it is made of; nil for none
 }
 
 // WriteHeader remembers the status.
-func (c *counter) WriteHeader(status int) {
-	if c.status == 0 {
-		c.status = status
+func (w *response) WriteHeader(status int) {
+	if w.status == 0 {
+		w.status = status
 	}
-	c.ResponseWriter.WriteHeader(status)
+	w.ResponseWriter.WriteHeader(status)
 }
 
 // Write counts.
-func (c *counter) Write(p []byte) (int, error) {
-	n, err := c.ResponseWriter.Write(p)
-	c.bytes += int64(n)
+func (w *response) Write(p []byte) (int, error) {
+	n, err := w.ResponseWriter.Write(p)
+	w.bytes += int64(n)
 	return n, err
 }
 
 // ReadFrom counts, and keeps sendfile(2) in use, for which net/http has its own ReadFrom.
-func (c *counter) ReadFrom(r io.Reader) (int64, error) {
-	n, err := io.Copy(c.ResponseWriter, r)
-	c.bytes += n
+func (w *response) ReadFrom(r io.Reader) (int64, error) {
+	n, err := io.Copy(w.ResponseWriter, r)
+	w.bytes += n
 	return n, err
 }
 
 // Unwrap is for http.ResponseController.
-func (c *counter) Unwrap() http.ResponseWriter { return c.ResponseWriter }
+func (w *response) Unwrap() http.ResponseWriter { return w.ResponseWriter }
 
-// logged writes a line for each request that has been answered. Neither query nor headers are in it: they may
-// hold what is no business of a log.
-func logged(h http.Handler, log *slog.Logger, now func() time.Time) http.Handler {
-	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
-		c := &counter{ResponseWriter: w}
-		var begin time.Time
-		if now != nil {
-			begin = now()
-		}
-		h.ServeHTTP(c, r)
-		attrs := []slog.Attr{
-			slog.String("remote", r.RemoteAddr),
-			slog.String("method", r.Method),
-			slog.String("path", r.URL.EscapedPath()),
-			slog.Int("status", c.status),
-			slog.Int64("bytes", c.bytes),
-		}
-		if now != nil {
-			attrs = append(attrs, slog.Duration("duration", now().Sub(begin)))
-		}
-		log.LogAttrs(r.Context(), slog.LevelInfo, "request", attrs...)
-	})
+// toTheEnd says whether the file's last byte was handed to the network, and all that was asked for before it.
+func (w *response) toTheEnd() bool {
+	if w.file == nil || strconv.FormatInt(w.bytes, 10) != w.Header().Get("Content-Length") {
+		return false
+	}
+	switch w.status {
+	case http.StatusOK:
+		return w.bytes == w.file.size
+	case http.StatusPartialContent:
+		size := strconv.FormatInt(w.file.size, 10)
+		return strings.HasSuffix(w.Header().Get("Content-Range"), "-"+strconv.FormatInt(w.file.size-1, 10)+"/"+size)
+	}
+	return false
+}
+
+// logged writes a line for a request that has been answered. Neither query nor headers are in it: they may hold
+// what is no business of a log.
+func logged(w *response, r *http.Request, log *slog.Logger, duration time.Duration, timed bool) {
+	attrs := []slog.Attr{
+		slog.String("remote", r.RemoteAddr),
+		slog.String("method", r.Method),
+		slog.String("path", r.URL.EscapedPath()),
+		slog.Int("status", w.status),
+		slog.Int64("bytes", w.bytes),
+	}
+	if timed {
+		attrs = append(attrs, slog.Duration("duration", duration))
+	}
+	if w.file != nil && w.file.generation != "" {
+		attrs = append(attrs, slog.String("generation", w.file.generation))
+	}
+	log.LogAttrs(r.Context(), slog.LevelInfo, "request", attrs...)
 }

@@ -104,13 +104,13 @@ func TestSnippet(t *testing.T) {
 }
 
 func TestEmbeddedImagesWarning(t *testing.T) {
-	got := EmbeddedImagesWarning(artifacts.Manifest{})
-	for _, want := range []string{"0.21", "0.22.x", "0.23.2", "127.0.0.1/embedded/tink-worker"} {
+	got := EmbeddedImagesWarning(artifacts.Manifest{EmbeddedImages: true, EKSA: artifacts.EKSA{Reason: "it lacks something"}})
+	for _, want := range []string{"0.21", "0.22.x", "0.23.2", "127.0.0.1/embedded/tink-worker", ": it lacks something. ", "--agent-image", "userland.eksa_bundle"} {
 		if !strings.Contains(got, want) {
 			t.Errorf("got %q, want %q in it", got, want)
 		}
 	}
-	if got := EmbeddedImagesWarning(artifacts.Manifest{EmbeddedImages: true}); got != "" {
+	if got := EmbeddedImagesWarning(artifacts.Manifest{EKSA: artifacts.EKSA{OK: true}}); got != "" {
 		t.Errorf("with images: got %q, want nothing", got)
 	}
 }

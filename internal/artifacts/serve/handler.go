@@ -8,37 +8,41 @@ import (
 	"fmt"
 	"log/slog"
 	"net/http"
-	"net/url"
+	"net/netip"
 	"os"
 	"path/filepath"
 	"strconv"
 	"strings"
 	"sync"
+	"syscall"
 	"time"
 
 	"github.com/hookbuild/hookbuild/internal/artifacts"
 )
 
-// indexPage is the answer for the directory, which EKS Anywhere asks for before it creates a cluster behind a
-// proxy. It does not list the files.
-const indexPage = "hookbuild serves HookOS here. Use the address of /hook as hookImagesURLPath.\n"
+const (
+	// indexPage is the answer for the directory, which EKS Anywhere asks for before it creates a cluster behind a
+	// proxy. It does not list the files.
+	indexPage = "hookbuild serves HookOS here. Use the address of /hook as hookImagesURLPath.\n"
+
+	retryAfter = 5 // seconds until a client that was sent away may come back; iPXE does so by itself
+
+	mayChange = "no-cache"                            // the URL never changes, what is behind it does
+	immutable = "public, max-age=31536000, immutable" // RFC 8246; the URL names the content
+)
 
 // handler answers from the set that is current when the request comes.
 type handler struct {
 	store *artifacts.Store
 	log   *slog.Logger
+	clock func() time.Time // nil for none
+	extra *os.Root         // nil for none
+	pairs *pairs           // nil where every file comes from the current set, since there is no clock
+	stats *stats
 
 	mu  sync.Mutex
 	key os.FileInfo   // the directory that set was read from
 	set artifacts.Set // valid while the symlink leads to key
-}
-
-// Handler serves GET and HEAD of exactly the published files of the current set, each at /NAME and
-// /hook/NAME, with doubled and trailing slashes too, and 200 on / and /hook. It never redirects. A new set is
-// served from the next request on; a download that runs goes on with the file it began with. What goes wrong
-// here and is not the client's fault goes to log, which may be nil.
-func Handler(store *artifacts.Store, log *slog.Logger) http.Handler {
-	return &handler{store: store, log: orDiscard(log)}
 }
 
 func orDiscard(log *slog.Logger) *slog.Logger {
@@ -48,20 +52,52 @@ func orDiscard(log *slog.Logger) *slog.Logger {
 	return log
 }
 
-func (h *handler) ServeHTTP(w http.ResponseWriter, r *http.Request) {
+// now is the zero time where there is no clock.
+func (h *handler) now() time.Time {
+	if h.clock == nil {
+		return time.Time{}
+	}
+	return h.clock()
+}
+
+// ServeHTTP answers, and keeps account of it.
+func (h *handler) ServeHTTP(plain http.ResponseWriter, r *http.Request) {
+	w := &response{ResponseWriter: plain}
+	begin := h.now()
+	h.stats.begin()
+	if r.Body != http.NoBody { // nobody waits for what a client sends that is not asked for it
+		w.Header().Set("Connection", "close")
+		if err := http.NewResponseController(plain).SetReadDeadline(time.Unix(1, 0)); err != nil {
+			h.log.DebugContext(r.Context(), "read deadline", "error", err)
+		}
+	}
+	if isOver(r) {
+		sendAway(w, r)
+	} else {
+		h.answerTo(w, r)
+	}
+	h.stats.end(w)
+	logged(w, r, h.log, h.now().Sub(begin), h.clock != nil)
+}
+
+// answerTo gives GET and HEAD of exactly the published files, each at /NAME and /hook/NAME, of
+// the generations that are kept at /generations/ID/NAME, and of the extra directory at /extra/NAME, with doubled and
+// trailing slashes too, and 200 on / and /hook. It never redirects. A new set is served from the next request on; a
+// download that runs goes on with the file it began with. What goes wrong here and is not the client's fault is logged.
+func (h *handler) answerTo(w *response, r *http.Request) {
 	if r.Method != http.MethodGet && r.Method != http.MethodHead {
 		w.Header().Set("Allow", "GET, HEAD")
 		answer(w, r, http.StatusMethodNotAllowed, "only GET and HEAD are answered\n")
 		return
 	}
-	name, ok := route(r.URL)
+	t, ok := route(r.URL)
 	switch {
 	case !ok:
 		answer(w, r, http.StatusNotFound, "no such file\n")
-	case name == "":
+	case t.kind == directory:
 		answer(w, r, http.StatusOK, indexPage)
 	default:
-		h.serveFile(w, r, name)
+		h.serveFile(w, r, t)
 	}
 }
 
@@ -69,59 +105,60 @@ func (h *handler) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 func answer(w http.ResponseWriter, r *http.Request, status int, text string) {
 	w.Header().Set("Content-Type", "text/plain; charset=utf-8")
 	w.Header().Set("Content-Length", strconv.Itoa(len(text)))
-	w.Header().Set("Cache-Control", "no-cache")
+	w.Header().Set("Cache-Control", mayChange)
 	w.WriteHeader(status)
 	if r.Method != http.MethodHead {
 		fmt.Fprint(w, text) // a client that has gone needs no answer
 	}
 }
 
-// route returns the file name that a URL asks for, "" for the directory. The path is split before it is
-// decoded, so that an encoded slash is part of a name, and no published file has such a name.
-func route(u *url.URL) (name string, ok bool) {
-	var parts []string
-	for p := range strings.SplitSeq(u.EscapedPath(), "/") {
-		if p != "" {
-			parts = append(parts, p)
-		}
-	}
-	if len(parts) > 0 && parts[0] == "hook" {
-		parts = parts[1:]
-	}
-	if len(parts) == 0 {
-		return "", true
-	}
-	name, err := url.PathUnescape(parts[0])
-	return name, err == nil && name != "" && len(parts) == 1
+// sendAway tells a client to come back.
+func sendAway(w http.ResponseWriter, r *http.Request) {
+	w.Header().Set("Retry-After", strconv.Itoa(retryAfter))
+	w.Header().Set("Connection", "close")
+	answer(w, r, http.StatusServiceUnavailable, "too many downloads; try again\n")
 }
 
-// serveFile sends a file of the current set, if it has one of that name.
-func (h *handler) serveFile(w http.ResponseWriter, r *http.Request, name string) {
-	f, entry, err := h.open(name)
-	if errors.Is(err, errAbsent) {
+// serveFile sends a file, if there is one.
+func (h *handler) serveFile(w *response, r *http.Request, t target) {
+	f, done, err := h.choose(r, t)
+	switch {
+	case errors.Is(err, errAbsent):
 		answer(w, r, http.StatusNotFound, "no such file\n")
 		return
-	}
-	if err != nil {
-		h.log.ErrorContext(r.Context(), "a published file cannot be served", "name", name, "error", err)
+	case errors.Is(err, syscall.EMFILE), errors.Is(err, syscall.ENFILE):
+		h.log.WarnContext(r.Context(), "no more files can be opened", "error", err)
+		sendAway(w, r)
+		return
+	case err != nil:
+		h.log.ErrorContext(r.Context(), "a published file cannot be served", "name", t.name, "error", err)
 		answer(w, r, http.StatusInternalServerError, "the published files are damaged; see hookbuild's log\n")
 		return
 	}
 	defer f.Close()
-	w.Header().Set("Content-Type", contentType(name))
-	w.Header().Set("ETag", `"`+entry.SHA256+`"`)
-	w.Header().Set("Cache-Control", "no-cache") // the URL never changes, what is behind it does
-	http.ServeContent(w, withoutDates(r), "", time.Unix(entry.Epoch, 0), f)
+	w.file = f
+	defer func() { done(w.toTheEnd()) }()
+	defer h.stats.sending(f)()
+	header := w.Header()
+	header.Set("Content-Type", contentType(t.name))
+	header.Set("ETag", f.etag)
+	header.Set("Cache-Control", f.caching)
+	http.ServeContent(w, conditions(r, f.size), "", f.modified, f.File) // the bare file: the kernel can copy it
 }
 
-// withoutDates drops conditions on Last-Modified: it is the plan's epoch, which two different builds may
-// share, so that only the ETag says whether a file is still the same.
-func withoutDates(r *http.Request) *http.Request {
+// conditions is the request as http.ServeContent is to see it. Conditions on Last-Modified are dropped: it is the
+// plan's epoch, which two different builds may share, so that only the ETag says whether a file is still the same.
+func conditions(r *http.Request, size int64) *http.Request {
 	header := r.Header.Clone()
 	header.Del("If-Modified-Since")
 	header.Del("If-Unmodified-Since")
 	if v := header.Get("If-Range"); v != "" && !strings.HasPrefix(v, `"`) {
 		header.Del("If-Range")
+		header.Del("Range")
+	}
+	if asked := rangeHeader(header.Values("Range"), size); asked != "" {
+		header.Set("Range", asked)
+	} else {
 		header.Del("Range")
 	}
 	plain := *r
@@ -139,70 +176,58 @@ func contentType(name string) string {
 	return "application/octet-stream"
 }
 
-// errAbsent says that nothing of that name is published.
-var errAbsent = errors.New("not published")
-
-// openTries bounds how often a file is looked up again. A set is removed when the second one after it is
-// published, so that even one repetition is rare.
-const openTries = 3
-
-// open opens a file of the current set.
-func (h *handler) open(name string) (f *os.File, entry artifacts.SetFile, err error) {
-	for range openTries {
-		f, entry, err = h.openOnce(name)
-		if err == nil || errors.Is(err, errAbsent) {
-			break
+// choose opens what a target stands for and says what to do when the answer has ended: done hears whether the file
+// was sent up to its last byte.
+func (h *handler) choose(r *http.Request, t target) (f *file, done func(toTheEnd bool), err error) {
+	done = func(bool) {}
+	switch t.kind {
+	case inExtra:
+		f, err = h.openExtra(t.name)
+	case inGeneration:
+		f, err = h.openGeneration(t.generation, t.name)
+	default:
+		if h.pairs != nil {
+			return h.openPaired(r, t.name)
 		}
-		h.forget() // the set may have been replaced and removed between the look-up and the opening
+		f, err = h.openPublished(t.name)
 	}
-	return f, entry, err
+	return f, done, err
 }
 
-func (h *handler) openOnce(name string) (*os.File, artifacts.SetFile, error) {
-	set, err := h.current()
+// openPaired opens a published file, and where a machine boots with it, the one that belongs to what it has taken
+// before.
+func (h *handler) openPaired(r *http.Request, name string) (*file, func(bool), error) {
+	nothing := func(bool) {}
+	arch, kernel, initramfs := archOf(name)
+	remote, err := netip.ParseAddrPort(r.RemoteAddr)
 	if err != nil {
-		return nil, artifacts.SetFile{}, err
+		kernel, initramfs = false, false
 	}
-	entry, ok := set.File(name)
-	if !ok {
-		return nil, artifacts.SetFile{}, errAbsent
+	key := machineKey{remote.Addr().Unmap(), arch}
+	if initramfs {
+		wanted := strings.Trim(r.Header.Get("If-Range"), `"`)
+		gen, done, ok := h.pairs.initramfs(key, r.RemoteAddr, wanted, r.Method == http.MethodGet)
+		if ok {
+			f, err := openOf(gen, name, mayChange)
+			if err != nil {
+				done(false)
+			}
+			return f, done, err
+		}
 	}
-	f, err := os.Open(filepath.Join(set.Dir, name))
+	f, err := h.openPublished(name)
+	if err != nil || !kernel || r.Method != http.MethodGet {
+		return f, nothing, err
+	}
+	done, err := h.pairs.kernel(key, r.RemoteAddr, f.generation)
 	if err != nil {
-		return nil, artifacts.SetFile{}, err
+		h.log.WarnContext(r.Context(), "this machine gets the newest initramfs, whichever that is", "remote", r.RemoteAddr, "error", err)
 	}
-	info, err := f.Stat()
-	if err == nil && info.Size() != entry.Size {
-		err = fmt.Errorf("%s: got %d bytes, want %d", f.Name(), info.Size(), entry.Size)
-	}
-	if err != nil {
-		return nil, artifacts.SetFile{}, errors.Join(err, f.Close())
-	}
-	return f, entry, nil
+	return f, done, nil
 }
 
-// current returns the set that the symlink leads to now, read once for each set.
-func (h *handler) current() (artifacts.Set, error) {
-	h.mu.Lock()
-	defer h.mu.Unlock()
-	info, err := os.Stat(h.store.HookPath())
-	if err == nil && h.key != nil && os.SameFile(info, h.key) && info.ModTime().Equal(h.key.ModTime()) {
-		return h.set, nil
-	}
-	set, err := h.store.Current()
-	var damaged *artifacts.DamagedError
-	if errors.Is(err, artifacts.ErrNotFound) && !errors.As(err, &damaged) {
-		return artifacts.Set{}, errAbsent
-	}
-	if err != nil {
-		return artifacts.Set{}, err
-	}
-	h.key, h.set = info, set
-	return set, nil
-}
-
-func (h *handler) forget() {
-	h.mu.Lock()
-	defer h.mu.Unlock()
-	h.key = nil
+// ready says whether there is something to serve.
+func (h *handler) ready() error {
+	_, err := h.current()
+	return err
 }

@@ -18,24 +18,32 @@ import (
 	"time"
 
 	"github.com/hookbuild/hookbuild/internal/artifacts"
-	"github.com/hookbuild/hookbuild/internal/filetree"
 	"github.com/hookbuild/hookbuild/internal/plan"
 )
 
-// helperVar makes the test binary a helper process that asks for its routed address.
+// helperVar makes the test binary a helper process: one that asks for its routed address, or one that serves.
 const helperVar = "HOOKBUILD_SERVE_HELPER"
 
 func TestMain(m *testing.M) {
-	if os.Getenv(helperVar) == "" {
+	switch os.Getenv(helperVar) {
+	case "":
 		os.Exit(m.Run())
+	case "serve":
+		if err := serveHelper(os.Args[1]); err != nil {
+			fmt.Fprintln(os.Stderr, err)
+			os.Exit(1)
+		}
+	default:
+		fmt.Println(RoutedAddress())
 	}
-	fmt.Println(RoutedAddress())
 }
 
 const epoch = 1_700_000_000
 
+var epochTime = time.Unix(epoch, 0)
+
 // newStore returns a store that the test may write to.
-func newStore(t *testing.T) *artifacts.Store {
+func newStore(t testing.TB) *artifacts.Store {
 	t.Helper()
 	store, err := artifacts.Open(filepath.Join(t.TempDir(), "out"))
 	if err != nil {
@@ -79,10 +87,7 @@ func publish(store *artifacts.Store, recipe string, size int) (artifacts.Set, er
 			return artifacts.Set{}, err
 		}
 	}
-	report, err := artifacts.NewReport(context.Background(), filetree.New(), int64(size))
-	if err != nil {
-		return artifacts.Set{}, err
-	}
+	report := artifacts.NewReport(artifacts.Archive{Compressed: int64(size)})
 	if err := staging.WriteReport(report); err != nil {
 		return artifacts.Set{}, err
 	}
@@ -93,7 +98,7 @@ func publish(store *artifacts.Store, recipe string, size int) (artifacts.Set, er
 	return store.Publish(gen)
 }
 
-func mustPublish(t *testing.T, store *artifacts.Store, recipe string, size int) artifacts.Set {
+func mustPublish(t testing.TB, store *artifacts.Store, recipe string, size int) artifacts.Set {
 	t.Helper()
 	set, err := publish(store, recipe, size)
 	if err != nil {

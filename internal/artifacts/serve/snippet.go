@@ -29,13 +29,15 @@ spec:
 ` + iso
 }
 
-// EmbeddedImagesWarning says, for a generation without embedded images, what EKS Anywhere will not do with
-// it; it is empty for one that has them.
+// EmbeddedImagesWarning says, for a generation that lacks embedded images, what EKS Anywhere will not do with
+// it, and what to set; it is empty for one that has all.
 func EmbeddedImagesWarning(m artifacts.Manifest) string {
-	if m.EmbeddedImages {
+	if m.EKSA.OK {
 		return ""
 	}
-	return `this HookOS has no embedded images: EKS Anywhere 0.21 and newer will not provision with it. ` +
+	return `EKS Anywhere 0.21 and newer will not provision with this HookOS: ` + m.EKSA.Reason + `. ` +
 		`Its templates run the actions from 127.0.0.1/embedded/ since 0.21, and it starts the agent as ` +
-		`127.0.0.1/embedded/tink-worker since 0.22.x and 0.23.2; such images exist only inside the initramfs.`
+		`127.0.0.1/embedded/tink-worker since 0.22.x and 0.23.2; such images exist only inside the initramfs. ` +
+		`Name the release's bundle manifest and the agent with --eksa-bundle and --agent-image, or set ` +
+		`userland.eksa_bundle and userland.agent_image, or userland.embedded_images, in hookbuild.yaml.`
 }

@@ -226,9 +226,9 @@ func (m *Mirror) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	case dir == "/.well-known/openpgpkey/hu/":
 		m.serveKey(w, r)
 	case name == "sha256sums.asc" && m.list(dir) != "":
-		w.Write(m.signedList(dir))
+		_, _ = w.Write(m.signedList(dir))
 	case ok && dir == directory(name):
-		w.Write(s.sign)
+		_, _ = w.Write(s.sign)
 	case m.sources[name].path != "" && dir == directory(name):
 		http.ServeFile(w, r, m.sources[name].path)
 	default:
@@ -247,7 +247,7 @@ func (m *Mirror) serveKey(w http.ResponseWriter, r *http.Request) {
 	for _, key := range []*openpgp.Entity{m.Autosigner, m.Developer} {
 		local, _, _ := strings.Cut(Signer(key).Mail, "@")
 		if local == r.URL.Query().Get("l") {
-			w.Write(Public(m.t, key))
+			_, _ = w.Write(Public(m.t, key))
 			return
 		}
 	}

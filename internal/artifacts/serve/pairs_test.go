@@ -1,0 +1,226 @@
+package serve
+
+import (
+	"errors"
+	"fmt"
+	"net/netip"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/hookbuild/hookbuild/internal/artifacts"
+	"github.com/hookbuild/hookbuild/internal/plan"
+)
+
+// pairing is a table with a clock of its own, and generations that exist by name only.
+type pairing struct {
+	*pairs
+	t    *testing.T
+	time time.Time
+	held map[string]int
+}
+
+func newPairing(t *testing.T) *pairing {
+	p := &pairing{t: t, time: epochTime, held: map[string]int{}}
+	hold := func(id string) (artifacts.Generation, func() error, error) {
+		if id == "gone" {
+			return artifacts.Generation{}, nil, artifacts.ErrNotFound
+		}
+		p.held[id]++
+		files := []artifacts.File{{Name: initramfs, SHA256: "sum of " + id}}
+		gen := artifacts.Generation{Manifest: artifacts.Manifest{PlanID: id, Files: files, Plan: plan.Plan{Arch: plan.X8664}}}
+		return gen, func() error { p.held[id]--; return nil }, nil
+	}
+	p.pairs = newPairs(hold, func() time.Time { return p.time }, orDiscard(nil))
+	return p
+}
+
+func key(addr string) machineKey { return machineKey{netip.MustParseAddr(addr), plan.X8664} }
+
+// took is a kernel that was sent whole.
+func (p *pairing) took(addr, conn, id string) {
+	p.t.Helper()
+	done, err := p.kernel(key(addr), conn, id)
+	if err != nil {
+		p.t.Fatal(err)
+	}
+	done(true)
+}
+
+// gets asks for an initramfs and returns its generation, and "current" where any will do.
+func (p *pairing) gets(addr, conn, wanted string, whole bool) string {
+	gen, done, ok := p.initramfs(key(addr), conn, wanted, true)
+	done(whole)
+	if !ok {
+		return "current"
+	}
+	return gen.ID()
+}
+
+func TestPairs(t *testing.T) {
+	const a, b = "192.0.2.1", "192.0.2.2"
+	tests := []struct {
+		name string
+		do   func(p *pairing) []string
+		want string
+	}{
+		{"nobody", func(p *pairing) []string { return []string{p.gets(a, "1", "", true)} }, "current"},
+		{"one machine, also when it asks again", func(p *pairing) []string {
+			p.took(a, "1", "old")
+			return []string{p.gets(a, "2", "", true), p.gets(a, "3", "", true), p.gets(b, "4", "", true)}
+		}, "old old current"},
+		{"until a quarter of an hour after its last request", func(p *pairing) []string {
+			p.took(a, "1", "old")
+			var got []string
+			for range 3 {
+				p.time = p.time.Add(remembered - time.Second)
+				p.expire()
+				got = append(got, p.gets(a, "2", "", true))
+			}
+			p.time = p.time.Add(remembered + time.Second)
+			p.expire()
+			return append(got, p.gets(a, "2", "", true))
+		}, "old old old current"},
+		{"two machines behind one address", func(p *pairing) []string {
+			p.took(a, "1", "old")
+			p.took(a, "2", "new")
+			return []string{p.gets(a, "3", "", true), p.gets(a, "4", "", true), p.gets(a, "5", "", true)}
+		}, "old new new"},
+		{"the same connection says which machine it is", func(p *pairing) []string {
+			p.took(a, "1", "old")
+			p.took(a, "2", "new")
+			return []string{p.gets(a, "2", "", true), p.gets(a, "1", "", true)}
+		}, "new old"},
+		{"an initramfs that did not arrive is asked for again", func(p *pairing) []string {
+			p.took(a, "1", "old")
+			p.took(a, "2", "new")
+			return []string{p.gets(a, "3", "", false), p.gets(a, "4", "", true), p.gets(a, "5", "", true)}
+		}, "old old new"},
+		{"a part of an initramfs says which", func(p *pairing) []string {
+			p.took(a, "1", "old")
+			p.took(a, "2", "new")
+			return []string{p.gets(a, "3", "sum of new", true), p.gets(a, "4", "sum of unknown", true)}
+		}, "new old"},
+		{"a kernel that did not arrive does not count", func(p *pairing) []string {
+			done, _ := p.kernel(key(a), "1", "old")
+			done(false)
+			p.took(a, "2", "new")
+			return []string{p.gets(a, "3", "", true)}
+		}, "new"},
+		{"the end of a kernel is noticed late", func(p *pairing) []string {
+			done, _ := p.kernel(key(a), "1", "old")
+			got := p.gets(a, "2", "", true)
+			done(true)
+			return []string{got, p.gets(a, "3", "", true)}
+		}, "old old"},
+		{"a machine that started anew", func(p *pairing) []string {
+			p.took(a, "1", "old")
+			p.time = p.time.Add(abandoned + time.Second)
+			p.took(a, "2", "new")
+			return []string{p.gets(a, "3", "", true)}
+		}, "new"},
+		{"a machine that booted once and starts anew", func(p *pairing) []string {
+			p.took(a, "1", "old")
+			first := p.gets(a, "2", "", true)
+			p.took(a, "3", "new")
+			return []string{first, p.gets(a, "4", "", true), p.gets(a, "5", "", true)}
+		}, "old new new"},
+		{"only asked for with HEAD", func(p *pairing) []string {
+			p.took(a, "1", "old")
+			p.took(a, "2", "new")
+			gen, done, _ := p.initramfs(key(a), "3", "", false)
+			done(true)
+			return []string{gen.ID(), p.gets(a, "4", "", true), p.gets(a, "5", "", true)}
+		}, "old old new"},
+		{"the other architecture is another machine", func(p *pairing) []string {
+			p.took(a, "1", "old")
+			_, _, ok := p.initramfs(machineKey{netip.MustParseAddr(a), plan.AArch64}, "1", "", true)
+			return []string{fmt.Sprint(ok)}
+		}, "false"},
+	}
+	for _, tt := range tests {
+		t.Run(tt.name, func(t *testing.T) {
+			p := newPairing(t)
+			if got := strings.Join(tt.do(p), " "); got != tt.want {
+				t.Errorf("got %s, want %s", got, tt.want)
+			}
+			p.close()
+			for id, n := range p.held {
+				if n != 0 {
+					t.Errorf("%s is held %d times after the end", id, n)
+				}
+			}
+		})
+	}
+}
+
+func TestPairsHold(t *testing.T) {
+	p := newPairing(t)
+	if _, err := p.kernel(key("192.0.2.1"), "1", "gone"); !errors.Is(err, artifacts.ErrNotFound) {
+		t.Errorf("a generation that is not there: got %v", err)
+	}
+	p.took("192.0.2.1", "1", "old")
+	p.took("192.0.2.2", "2", "old")
+	if p.held["old"] != 1 {
+		t.Errorf("held %d times, want once for all machines", p.held["old"])
+	}
+	running, _ := p.kernel(key("192.0.2.3"), "3", "slow")
+	p.time = p.time.Add(2 * remembered)
+	p.expire()
+	if p.held["old"] != 0 || p.held["slow"] != 1 {
+		t.Errorf("held %v, want only what is under way", p.held)
+	}
+	running(true)
+	if got := p.gets("192.0.2.3", "4", "", true); got != "slow" {
+		t.Errorf("after a slow kernel: got %s", got)
+	}
+}
+
+// TestPairsAreBounded makes up addresses, and kernels of one address.
+func TestPairsAreBounded(t *testing.T) {
+	p := newPairing(t)
+	p.took("192.0.2.1", "1", "victim")
+	addr := netip.MustParseAddr("2001:db8::1")
+	for range maxMachines + 10 {
+		p.took(addr.String(), "1", "old")
+		addr = addr.Next()
+	}
+	if got := p.count(); got > maxMachines {
+		t.Errorf("got %d machines, want %d at most", got, maxMachines)
+	}
+	if p.held["victim"] != 0 {
+		t.Error("the machine that asked first is still remembered")
+	}
+	for i := range 10 * maxBoots {
+		p.took("192.0.2.1", fmt.Sprint(i), "old")
+	}
+	if got := len(p.machines[key("192.0.2.1")].Value.(*machine).boots); got > maxBoots {
+		t.Errorf("got %d boots of one address, want %d at most", got, maxBoots)
+	}
+}
+
+// TestPairOverHTTP is a boot during which something else is published, then one of a machine that comes later.
+func TestPairOverHTTP(t *testing.T) {
+	store := newStore(t)
+	mustPublish(t, store, "old", 1000)
+	addr := start(t, Options{Store: store, Now: time.Now}).addr
+	get(t, addr, "/hook/"+kernel, "")
+	mustPublish(t, store, "new", 2000)
+	resp, body := get(t, addr, "/hook/"+initramfs, "")
+	if string(body) != string(content(initramfs, "old", 1000)) {
+		t.Errorf("got %s, %d bytes, want the initramfs of the old kernel", resp.Status, len(body))
+	}
+	if resp, _ := get(t, addr, "/hook/"+initramfs, "Range: bytes=0-9\r\nIf-Range: "+quote(sum(content(initramfs, "old", 1000)))+"\r\n"); resp.StatusCode != 206 {
+		t.Errorf("If-Range of the old one: got %s, want a part of it", resp.Status)
+	}
+	if _, body := get(t, addr, "/hook/"+kernel, ""); string(body) != string(content(kernel, "new", 2000)) {
+		t.Error("a kernel is always the newest")
+	}
+	if _, body := get(t, addr, "/hook/"+initramfs, ""); string(body) != string(content(initramfs, "new", 2000)) {
+		t.Error("the new kernel did not get its initramfs")
+	}
+	resp, body = get(t, addr, "/hook/hook_x86_64.tar.gz", "Range: bytes=0-9\r\nIf-Range: \"old\"\r\n")
+	if resp.StatusCode != 200 || int64(len(body)) != resp.ContentLength {
+		t.Errorf("If-Range after a switch: got %s, want the whole new file", resp.Status)
+	}
+}

@@ -1,0 +1,5 @@
+//go:build soak
+
+package serve
+
+const scale = 1

@@ -1,0 +1,98 @@
+package serve
+
+import (
+	"crypto/ecdsa"
+	"crypto/elliptic"
+	"crypto/rand"
+	"crypto/tls"
+	"crypto/x509"
+	"crypto/x509/pkix"
+	"encoding/pem"
+	"errors"
+	"math/big"
+	"net/http"
+	"os"
+	"path/filepath"
+	"testing"
+	"time"
+)
+
+// certificate writes a self-signed certificate and its key.
+func certificate(t *testing.T, name string) (certFile, keyFile string) {
+	t.Helper()
+	dir := t.TempDir()
+	certFile, keyFile = filepath.Join(dir, "cert.pem"), filepath.Join(dir, "key.pem")
+	writeCertificate(t, certFile, keyFile, name)
+	return certFile, keyFile
+}
+
+func writeCertificate(t *testing.T, certFile, keyFile, name string) {
+	t.Helper()
+	key, err := ecdsa.GenerateKey(elliptic.P256(), rand.Reader)
+	if err != nil {
+		t.Fatal(err)
+	}
+	template := &x509.Certificate{
+		SerialNumber: big.NewInt(1), Subject: pkix.Name{CommonName: name},
+		NotBefore: time.Now().Add(-time.Hour), NotAfter: time.Now().Add(time.Hour),
+	}
+	cert, err := x509.CreateCertificate(rand.Reader, template, template, key.Public(), key)
+	if err != nil {
+		t.Fatal(err)
+	}
+	der, err := x509.MarshalPKCS8PrivateKey(key)
+	if err != nil {
+		t.Fatal(err)
+	}
+	write(t, keyFile, pem.EncodeToMemory(&pem.Block{Type: "PRIVATE KEY", Bytes: der}))
+	write(t, certFile, pem.EncodeToMemory(&pem.Block{Type: "CERTIFICATE", Bytes: cert}))
+}
+
+// insecure is a client that takes any certificate and keeps no connection.
+func insecure() *http.Client {
+	return &http.Client{Transport: &http.Transport{
+		TLSClientConfig: &tls.Config{InsecureSkipVerify: true}, ForceAttemptHTTP2: true, DisableKeepAlives: true,
+	}}
+}
+
+func TestTLS(t *testing.T) {
+	certFile, keyFile := certificate(t, "one")
+	store := newStore(t)
+	mustPublish(t, store, "0", 1000)
+	addr := start(t, Options{Store: store, TLSCert: certFile, TLSKey: keyFile, Now: time.Now}).addr
+	expect := func(what, name string) {
+		t.Helper()
+		resp, err := insecure().Get("https://" + addr + "/" + kernel)
+		if err != nil {
+			t.Fatalf("%s: %v", what, err)
+		}
+		defer resp.Body.Close()
+		if got := resp.TLS.PeerCertificates[0].Subject.CommonName; got != name || resp.StatusCode != 200 || resp.ProtoMajor != 1 {
+			t.Errorf("%s: got %s, %s, certificate %q, want %q", what, resp.Status, resp.Proto, got, name)
+		}
+	}
+	expect("first", "one")
+	writeCertificate(t, certFile, keyFile, "second")
+	expect("renewed", "second")
+	write(t, keyFile, []byte("no key"))
+	expect("a key that is none", "second")
+	if err := os.Remove(certFile); err != nil {
+		t.Fatal(err)
+	}
+	expect("no certificate", "second")
+	writeCertificate(t, certFile, keyFile, "third one")
+	expect("made good", "third one")
+}
+
+func TestTLSRefused(t *testing.T) {
+	certFile, keyFile := certificate(t, "one")
+	for _, o := range []Options{
+		{TLSCert: certFile}, {TLSKey: keyFile}, {TLSCert: keyFile, TLSKey: certFile}, {TLSCert: certFile, TLSKey: keyFile + "x"},
+	} {
+		o.Listen, o.Store = "127.0.0.1:0", newStore(t)
+		var bad *OptionError
+		if err := Run(t.Context(), o); !errors.As(err, &bad) {
+			t.Errorf("%+v: got %v", o, err)
+		}
+	}
+}
