@@ -81,7 +81,7 @@ func isUsage(err error) bool {
 	var symbols *symbolError
 	return errors.As(err, &symbols) && symbols.unknown || isA[*usageError](err) || isA[strictyaml.Errors](err) || isA[*config.UsageError](err) ||
 		isA[*build.InputError](err) || isA[*kconfig.SyntaxError](err) || isA[*resolve.LockError](err) || isA[*debian.ResolveError](err) ||
-		isA[*artifacts.HookTakenError](err) || isA[*serve.PortRefusedError](err) || isA[*serve.OptionError](err) || isA[*servecheck.URLError](err) ||
+		isA[*artifacts.HookTakenError](err) || isA[*artifacts.MissingFileError](err) || isA[*serve.PortRefusedError](err) || isA[*serve.OptionError](err) || isA[*servecheck.URLError](err) ||
 		isA[*filetree.ConflictError](err) || isA[*filetree.TarError](err) || isA[*image.ReferenceError](err) || isA[*image.FormatError](err) || isA[*image.ChangedError](err) || isA[*initramfs.UnsupportedError](err) || isA[*initramfs.ImageError](err) || isA[*initramfs.LimitError](err) || isA[*inspect.FileError](err) ||
 		errors.Is(err, syscall.ENOTDIR) || errors.Is(err, syscall.EISDIR) // --out, --cache-dir, hookbuild.yaml
 }

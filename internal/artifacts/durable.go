@@ -18,10 +18,11 @@ import (
 
 // File is one stored file. Sums are lower-case hexadecimal, the size is in bytes.
 type File struct {
-	Name   string `json:"name"`
-	Size   int64  `json:"size"`
-	SHA256 string `json:"sha256"`
-	SHA512 string `json:"sha512"`
+	Name    string `json:"name"`
+	Size    int64  `json:"size"`
+	SHA256  string `json:"sha256"`
+	SHA512  string `json:"sha512"`
+	AliasOf string `json:"alias_of,omitempty"` // the file that this is a second name of; empty for none
 }
 
 // digester hashes and counts what is written to it.

@@ -3,6 +3,8 @@ package artifacts
 import (
 	"fmt"
 	"regexp"
+	"slices"
+	"strings"
 
 	"github.com/hookbuild/hookbuild/internal/plan"
 )
@@ -49,6 +51,39 @@ func checkName(name string) error {
 	switch name {
 	case ManifestName, ReportName, ChecksumName, TarballName(plan.X8664):
 		return fmt.Errorf("output file name %q is one that hookbuild writes itself", name)
+	}
+	return nil
+}
+
+// aliasable are the files of a generation that may have an alias.
+func aliasable(a plan.Arch) []string {
+	all := []string{KernelName(a), InitramfsName(a), DTBsName(a), ISOName(a), TarballName(a)}
+	return slices.DeleteFunc(all, func(name string) bool { return name == "" })
+}
+
+// CheckAlias says what is wrong with name as a second name of the published file of. The architecture in it keeps what
+// both architectures publish apart; a server tells kernels and initramfs files from others by how their names begin
+// and end.
+func CheckAlias(a plan.Arch, name, of string) error {
+	if !slices.Contains(aliasable(a), of) {
+		return fmt.Errorf("%q is no file that is published for %s: want %s", of, a, strings.Join(aliasable(a), " or "))
+	}
+	if err := checkName(name); err != nil {
+		return err
+	}
+	for _, arch := range []plan.Arch{plan.X8664, plan.AArch64} {
+		if slices.Contains(aliasable(arch), name) {
+			return fmt.Errorf("%q is a name that hookbuild gives itself", name)
+		}
+		if strings.Contains(name, string(arch)) != (arch == a) {
+			return fmt.Errorf("%q: want a name with %s in it, and no other architecture", name, a)
+		}
+	}
+	for _, begin := range []string{"vmlinuz-", "initramfs-"} {
+		boots := strings.HasPrefix(name, begin) && strings.HasSuffix(name, "-"+string(a))
+		if boots != (of == begin+string(a)) {
+			return fmt.Errorf("%q: second names of %s%s are like %s…-%s, and no others are", name, begin, a, begin, a)
+		}
 	}
 	return nil
 }

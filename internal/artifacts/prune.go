@@ -98,7 +98,9 @@ func (s *Store) listed(id string) (Listed, error) {
 	}
 	l.Generation = gen
 	for _, f := range gen.Manifest.Files {
-		l.Bytes += f.Size
+		if f.AliasOf == "" { // another one takes no room
+			l.Bytes += f.Size
+		}
 	}
 	return l, nil
 }

@@ -256,6 +256,48 @@ func TestPublishedFilesAreLinks(t *testing.T) {
 	}
 }
 
+// TestAliases holds that a second name is the same file, is published with it, and takes no room.
+func TestAliases(t *testing.T) {
+	s := locked(t)
+	p := testPlan(plan.X8664, "f", "x1")
+	p.Aliases = []plan.Alias{{Name: "vmlinuz-latest-lts-x86_64", Of: "vmlinuz-x86_64"}}
+	gen, err := generate(s, p, 1000)
+	if err != nil {
+		t.Fatal(err)
+	}
+	set := mustPublish(t, s, gen)
+	alias, ok := set.File("vmlinuz-latest-lts-x86_64")
+	kernel, _ := set.File("vmlinuz-x86_64")
+	if !ok || alias.SHA256 != kernel.SHA256 || alias.Size != kernel.Size || alias.AliasOf != "vmlinuz-x86_64" || kernel.AliasOf != "" {
+		t.Errorf("got %+v of %+v", alias, kernel)
+	}
+	a, errA := os.Stat(filepath.Join(set.Dir, alias.Name))
+	b, errB := os.Stat(filepath.Join(set.Dir, kernel.Name))
+	if errA != nil || errB != nil || !os.SameFile(a, b) {
+		t.Errorf("it is another file: %v %v", errA, errB)
+	}
+	if sums, err := os.ReadFile(filepath.Join(set.Dir, ChecksumName)); !strings.Contains(string(sums), kernel.SHA512+"  vmlinuz-latest-lts-x86_64\n") {
+		t.Errorf("got checksums\n%s%v", sums, err)
+	}
+	if err := errors.Join(s.VerifyGeneration(t.Context(), gen.ID(), nil), s.VerifyCurrent(t.Context(), nil)); err != nil {
+		t.Error(err)
+	}
+	listed, err := s.Generations()
+	if err != nil || len(listed) != 1 {
+		t.Fatalf("got %v, %v", listed, err)
+	}
+	tarball, _ := set.File("hook_x86_64.tar.gz")
+	initramfs, _ := set.File("initramfs-x86_64")
+	if want := kernel.Size + initramfs.Size + tarball.Size; listed[0].Bytes != want {
+		t.Errorf("got %d bytes, want %d: an alias takes none", listed[0].Bytes, want)
+	}
+	p.Aliases = []plan.Alias{{Name: "hook-lts-x86_64.iso", Of: "hook-x86_64-efi-initrd.iso"}}
+	var missing *MissingFileError
+	if _, err := generate(s, p, 1000); !errors.As(err, &missing) || missing.Of != "hook-x86_64-efi-initrd.iso" {
+		t.Errorf("an alias of what was not made: got %v", err)
+	}
+}
+
 func TestTarball(t *testing.T) {
 	s := locked(t)
 	gen := mustGenerate(t, s, plan.X8664, "f", "x1")

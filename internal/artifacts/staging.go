@@ -9,6 +9,8 @@ import (
 	"slices"
 	"strings"
 	"sync"
+
+	"github.com/hookbuild/hookbuild/internal/plan"
 )
 
 // Staging is a generation in the making. Create may be called from several goroutines; Commit or Abort ends
@@ -146,6 +148,9 @@ func (g *Staging) commit(m Manifest) (Generation, error) {
 	if err := g.writeTarball(&m.Plan); err != nil {
 		return Generation{}, err
 	}
+	if err := g.writeAliases(m.Plan.Aliases); err != nil {
+		return Generation{}, err
+	}
 	m.Schema, m.PlanID = ManifestSchema, g.id
 	m.Files, m.Report = g.list()
 	if err := m.check(); err != nil {
@@ -164,6 +169,42 @@ func (g *Staging) commit(m Manifest) (Generation, error) {
 	}
 	g.end()
 	return Generation{Dir: final, Manifest: m}, nil
+}
+
+// MissingFileError says that an alias is to stand for a file that was not made.
+type MissingFileError struct {
+	Alias, Of string
+}
+
+// Error names both.
+func (e *MissingFileError) Error() string {
+	return fmt.Sprintf("outputs.aliases: %s is to stand for %s, which this build does not make", e.Alias, e.Of)
+}
+
+// Hint says what would make it.
+func (e *MissingFileError) Hint() string {
+	if e.Of == ISOName(plan.X8664) || e.Of == ISOName(plan.AArch64) {
+		return "--iso, or outputs.iso, makes it"
+	}
+	return "take the alias out, or choose a kernel that brings the file along"
+}
+
+// writeAliases gives files their second names, which are hard links.
+func (g *Staging) writeAliases(all []plan.Alias) error {
+	g.mu.Lock()
+	defer g.mu.Unlock()
+	for _, a := range all {
+		f, ok := g.files[a.Of]
+		if !ok {
+			return &MissingFileError{a.Name, a.Of}
+		}
+		if err := os.Link(filepath.Join(g.dir, a.Of), filepath.Join(g.dir, a.Name)); err != nil {
+			return err
+		}
+		f.Name, f.AliasOf = a.Name, a.Of
+		g.files[a.Name] = f
+	}
+	return nil
 }
 
 // complete says what hinders the commit.

@@ -17,6 +17,7 @@ import (
 	"slices"
 	"strings"
 
+	"github.com/hookbuild/hookbuild/internal/artifacts"
 	"github.com/hookbuild/hookbuild/internal/base"
 	"github.com/hookbuild/hookbuild/internal/config"
 	"github.com/hookbuild/hookbuild/internal/image"
@@ -123,6 +124,9 @@ func Prepare(ctx context.Context, req Request, m *Packages) (*Job, error) {
 	}
 	if req.Flavor.Outputs.ISO {
 		in.ISO = hexSum([]byte(iso.Recipe()))
+	}
+	if err := checkAliases(req.Flavor); err != nil {
+		return nil, err
 	}
 	if req.Base != "" {
 		if in.Base, err = hashBase(req.Base); err != nil {
@@ -357,4 +361,14 @@ func readComponent(req Request, ref string) (c Component, err error) {
 		return c, &InputError{What: err.Error()}
 	}
 	return c, nil
+}
+
+// checkAliases finds what would else be found only when everything is built.
+func checkAliases(f config.Flavor) error {
+	for _, a := range f.Outputs.Aliases {
+		if a.Of == artifacts.ISOName(f.Arch) && !f.Outputs.ISO {
+			return &artifacts.MissingFileError{Alias: a.Name, Of: a.Of}
+		}
+	}
+	return nil
 }

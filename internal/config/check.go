@@ -5,6 +5,8 @@ import (
 	"regexp"
 	"slices"
 
+	"github.com/hookbuild/hookbuild/internal/artifacts"
+	"github.com/hookbuild/hookbuild/internal/plan"
 	"github.com/hookbuild/hookbuild/internal/strictyaml"
 )
 
@@ -26,6 +28,7 @@ func (s *resolver) check(p pair, e entry) {
 	s.checkFit(k, e.Kernel)
 	s.checkDebianSeries(p, e.Kernel)
 	s.checkLevel(own.Initramfs.Level, e.Initramfs.Compression.V)
+	s.checkAliases(own.Outputs.Aliases, plan.Arch(e.Arch.V))
 }
 
 // checkLevel holds a level to what the compression, which may be inherited, has.
@@ -39,6 +42,17 @@ func (s *resolver) checkLevel(v strictyaml.Value[level], c compression) {
 		s.r.Faultf(v.Pos, `"level" has no effect: compression is %s; say which one`, c)
 	case v.V < 1 || v.V > highest:
 		s.r.Faultf(v.Pos, `"level": want 1 to %d for %s, got %d`, highest, c, v.V)
+	}
+}
+
+func (s *resolver) checkAliases(all strictyaml.Map[strictyaml.Value[word]], arch plan.Arch) {
+	for _, p := range all {
+		if arch == "" || p.Value.V == "" { // said already
+			continue
+		}
+		if err := artifacts.CheckAlias(arch, p.Key.V, string(p.Value.V)); err != nil {
+			s.r.Faultf(p.Key.Pos, "alias: %v", err)
+		}
 	}
 }
 

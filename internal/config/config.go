@@ -185,7 +185,8 @@ type Initramfs struct {
 
 // Outputs says what is made besides kernel and initramfs.
 type Outputs struct {
-	ISO bool // an image that a BMC mounts as a CD
+	ISO     bool         // an image that a BMC mounts as a CD
+	Aliases []plan.Alias // second names, sorted; none for files of another architecture
 }
 
 // Values of Initramfs.Compression.

@@ -102,16 +102,17 @@ flavors:
   grandchild:
     extends: child
     userland: {linuxkit: [other.yaml], template: hook}
+    outputs: {aliases: {hook-lts-x86_64.iso: hook-x86_64-efi-initrd.iso}}
     initramfs: {compression: zstd}
   child:
     extends: hook-default-amd64
     kernel: {config: site}
     userland: {linuxkit: [a.yaml, /abs/b.yaml]}
     initramfs: {compression: gzip, level: 9, max_ram: 2GiB}
-    outputs: {iso: true}
+    outputs: {iso: true, aliases: {vmlinuz-lts-x86_64: vmlinuz-x86_64, initramfs-lts-x86_64: initramfs-x86_64}}
   sibling:
     extends: child
-    outputs: {iso: false}
+    outputs: {iso: false, aliases: {dtbs-lts-aarch64.tar.gz: dtbs-aarch64.tar.gz}}
     arch: arm64
     kernel: {method: debian}
   alone: {arch: aarch64}
@@ -119,16 +120,19 @@ flavors:
     extends: hook-latest-lts-amd64
     kernel: {source: debian, series: "6.12"}
 `)
+	lts := []plan.Alias{{Name: "initramfs-lts-x86_64", Of: "initramfs-x86_64"}, {Name: "vmlinuz-lts-x86_64", Of: "vmlinuz-x86_64"}}
 	for _, want := range []Flavor{
 		{ID: "grandchild", Arch: plan.X8664,
 			Kernel:   fromDebian("site"),
-			Userland: Userland{LinuxKit: []string{"site/other.yaml"}, Template: "hook"}, Initramfs: Initramfs{"zstd", 0, 2 << 30}, Outputs: Outputs{ISO: true}},
+			Userland: Userland{LinuxKit: []string{"site/other.yaml"}, Template: "hook"}, Initramfs: Initramfs{"zstd", 0, 2 << 30},
+			Outputs: Outputs{ISO: true, Aliases: append([]plan.Alias{{Name: "hook-lts-x86_64.iso", Of: "hook-x86_64-efi-initrd.iso"}}, lts...)}},
 		{ID: "child", Arch: plan.X8664,
 			Kernel:   fromDebian("site"),
-			Userland: Userland{LinuxKit: []string{"site/a.yaml", "/abs/b.yaml"}, Template: "none"}, Initramfs: Initramfs{"gzip", 9, 2 << 30}, Outputs: Outputs{ISO: true}},
+			Userland: Userland{LinuxKit: []string{"site/a.yaml", "/abs/b.yaml"}, Template: "none"}, Initramfs: Initramfs{"gzip", 9, 2 << 30}, Outputs: Outputs{ISO: true, Aliases: lts}},
 		{ID: "sibling", Arch: plan.AArch64,
 			Kernel:   debianBinary(),
-			Userland: Userland{LinuxKit: []string{"site/a.yaml", "/abs/b.yaml"}, Template: "none"}, Initramfs: Initramfs{"gzip", 9, 2 << 30}},
+			Userland: Userland{LinuxKit: []string{"site/a.yaml", "/abs/b.yaml"}, Template: "none"}, Initramfs: Initramfs{"gzip", 9, 2 << 30},
+			Outputs: Outputs{Aliases: []plan.Alias{{Name: "dtbs-lts-aarch64.tar.gz", Of: "dtbs-aarch64.tar.gz"}}}},
 		{ID: "alone", Arch: plan.AArch64,
 			Kernel: fromDebian("generic"), Userland: Userland{Template: "none"}, Initramfs: Initramfs{Compression: "auto"}},
 		{ID: "repaired", Arch: plan.X8664,
@@ -170,8 +174,20 @@ func TestFaults(t *testing.T) {
 			`1:34: "mirror": "m.example" is no base URL: want http://HOST/PATH or https://HOST/PATH`},
 		{"later: cache", "cache: {max_size: 20GiB}\n", `1:9: "max_size" is not supported yet`},
 		{"outputs", "flavors: {a: {arch: x86_64, outputs: {iso: both}}}\n", `1:44: "iso": want true or false, got a string`},
-		{"later: aliases", "flavors: {a: {arch: x86_64, outputs: {aliases: {}}, base: r}}\n",
-			"1:39: \"aliases\" is not supported yet\n1:53: \"base\" is not supported yet"},
+		{"later: base", "flavors: {a: {arch: x86_64, outputs: {aliases: {}}, base: r}}\n", `1:53: "base" is not supported yet`},
+		{"aliases", "flavors: {a: {arch: x86_64, outputs: {aliases: {\n  vmlinuz-lts-x86_64: vmlinuz-aarch64,\n  manifest.json: vmlinuz-x86_64,\n" +
+			"  initramfs-x86_64: initramfs-x86_64,\n  kernel-x86_64: vmlinuz-x86_64,\n  hook.iso: hook-x86_64-efi-initrd.iso,\n" +
+			"  vmlinuz-lts-aarch64: vmlinuz-x86_64,\n  initramfs-iso-x86_64: hook-x86_64-efi-initrd.iso,\n  ../x86_64: vmlinuz-x86_64, a-x86_64: [], b-x86_64: ''}}}}\n",
+			"2:3: alias: \"vmlinuz-aarch64\" is no file that is published for x86_64: want vmlinuz-x86_64 or initramfs-x86_64 or " +
+				"hook-x86_64-efi-initrd.iso or hook_x86_64.tar.gz\n" +
+				"3:3: alias: output file name \"manifest.json\" is one that hookbuild writes itself\n" +
+				"4:3: alias: \"initramfs-x86_64\" is a name that hookbuild gives itself\n" +
+				"5:3: alias: \"kernel-x86_64\": second names of vmlinuz-x86_64 are like vmlinuz-…-x86_64, and no others are\n" +
+				"6:3: alias: \"hook.iso\": want a name with x86_64 in it, and no other architecture\n" +
+				"7:3: alias: \"vmlinuz-lts-aarch64\": want a name with x86_64 in it, and no other architecture\n" +
+				"8:3: alias: \"initramfs-iso-x86_64\": second names of initramfs-x86_64 are like initramfs-…-x86_64, and no others are\n" +
+				"9:3: alias: output file name \"../x86_64\": want letters, digits, '.', '_' and '-', beginning with a letter or digit\n" +
+				"9:40: \"a-x86_64\": want a string, got a list\n9:54: \"b-x86_64\": the string is empty"},
 		{"userland", "flavors: {a: {arch: amd64, userland: {ntp: [\"a b\"], eksa_bundle: ftp://x/y, agent_image: \"a b\", ssh: {keys: f}}}}\n",
 			"1:45: \"ntp[0]\": \"a b\" is not a host: want a name or an address\n" +
 				"1:66: \"eksa_bundle\": cannot fetch from ftp://: want http://, https:// or a path\n" +

@@ -128,13 +128,14 @@ func (e initramfsEntry) from(parent initramfsEntry) initramfsEntry {
 }
 
 type outputsEntry struct {
-	ISO strictyaml.Value[yesNo] `yaml:"iso"`
-	_   struct{}                `unsupported:"aliases"`
+	ISO     strictyaml.Value[yesNo]                `yaml:"iso"`
+	Aliases strictyaml.Map[strictyaml.Value[word]] `yaml:"aliases"`
 }
 
 // from returns e with what it does not say taken from parent.
 func (e outputsEntry) from(parent outputsEntry) outputsEntry {
 	inherit(&e.ISO, parent.ISO)
+	e.Aliases = merge(e.Aliases, parent.Aliases, func(key string) string { return key })
 	return e
 }
 

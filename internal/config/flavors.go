@@ -1,6 +1,10 @@
 package config
 
 import (
+	"slices"
+	"strings"
+
+	"github.com/hookbuild/hookbuild/internal/artifacts"
 	"github.com/hookbuild/hookbuild/internal/plan"
 	"github.com/hookbuild/hookbuild/internal/strictyaml"
 )
@@ -101,8 +105,20 @@ func (s *resolver) flavor(id, dir string) Flavor {
 		Initramfs: Initramfs{
 			Compression: string(e.Initramfs.Compression.V), Level: int(e.Initramfs.Level.V), MaxRAM: int64(e.Initramfs.MaxRAM.V),
 		},
-		Outputs: Outputs{ISO: bool(e.Outputs.ISO.V)},
+		Outputs: e.Outputs.settled(plan.Arch(e.Arch.V)),
 	}
+}
+
+// settled leaves out the aliases that were inherited from a flavor of another architecture.
+func (e outputsEntry) settled(arch plan.Arch) Outputs {
+	out := Outputs{ISO: bool(e.ISO.V)}
+	for _, p := range e.Aliases {
+		if a := (plan.Alias{Name: p.Key.V, Of: string(p.Value.V)}); artifacts.CheckAlias(arch, a.Name, a.Of) == nil {
+			out.Aliases = append(out.Aliases, a)
+		}
+	}
+	slices.SortFunc(out.Aliases, func(a, b plan.Alias) int { return strings.Compare(a.Name, b.Name) })
+	return out
 }
 
 // settled is the userland with its paths seen from outside dir.

@@ -67,15 +67,15 @@ func (k kernelEntry[S, F]) from(parent kernelEntry[S, F]) kernelEntry[S, F] {
 	inherit(&k.Firmware, parent.Firmware)
 	inherit(&k.Keyring, parent.Keyring)
 	k.Settings.Pos = cmp.Or(k.Settings.Pos, parent.Settings.Pos)
-	k.Settings.V = mergeSettings(k.Settings.V, parent.Settings.V)
+	k.Settings.V = merge(k.Settings.V, parent.Settings.V, symbol)
 	return k
 }
 
-// mergeSettings returns own and what of parent's it does not say.
-func mergeSettings(own, parent strictyaml.Map[settingValue]) strictyaml.Map[settingValue] {
+// merge returns own and what of parent's it does not say. Keys of the same name are the same.
+func merge[T any](own, parent strictyaml.Map[T], name func(key string) string) strictyaml.Map[T] {
 	all := slices.Clone(own)
 	for _, p := range parent {
-		same := func(q strictyaml.Pair[settingValue]) bool { return symbol(q.Key.V) == symbol(p.Key.V) }
+		same := func(q strictyaml.Pair[T]) bool { return name(q.Key.V) == name(p.Key.V) }
 		if !slices.ContainsFunc(own, same) {
 			all = append(all, p)
 		}

@@ -30,7 +30,8 @@ type Plan struct {
 	Site      Site       `json:"site,omitzero"`
 	Vars      []Var      `json:"vars"` // sorted by name
 	Initramfs Initramfs  `json:"initramfs"`
-	ISO       string     `json:"iso,omitempty"` // SHA-256 of what hookbuild contributes to the ISO; empty: none is made
+	ISO       string     `json:"iso,omitempty"`     // SHA-256 of what hookbuild contributes to the ISO; empty: none is made
+	Aliases   []Alias    `json:"aliases,omitempty"` // sorted by name
 }
 
 // Index is a signed Debian index that packages were resolved from.
@@ -109,6 +110,12 @@ type Site struct {
 type Var struct {
 	Name  string `json:"name"`
 	Value string `json:"value"`
+}
+
+// Alias is a second name under which a file is published.
+type Alias struct {
+	Name string `json:"name"`
+	Of   string `json:"of"` // the file's own name
 }
 
 // Initramfs says how the archive is compressed.

@@ -62,12 +62,13 @@ func full() *Plan {
 		Vars:      []Var{{Name: "A", Value: "b"}},
 		Initramfs: Initramfs{Compression: "gzip", Level: 9, Single: true},
 		ISO:       "cd",
+		Aliases:   []Alias{{Name: "vmlinuz-latest-lts-x86_64", Of: "vmlinuz-x86_64"}},
 	}
 }
 
 // The id names what users have published: it may change only together with Schema.
 func TestIDIsStable(t *testing.T) {
-	const want = "89e1962748f477f14f9328a5967e581ab0ba2bebf2255753c40cf5fff41fe3ef"
+	const want = "5b893c4173699b756ac0062b903c4987156d879ec0c05f3545eb964d257b731a"
 	if got := full().ID(); got != want {
 		t.Errorf("got %s, want %s", got, want)
 	}

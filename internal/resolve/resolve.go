@@ -290,7 +290,7 @@ func (e Entry) Plan(in Input) (plan.Plan, error) {
 	p := plan.Plan{
 		Schema: plan.Schema, Flavor: in.Flavor.ID, Arch: in.Flavor.Arch, Epoch: in.Epoch, Recipe: in.Recipe,
 		Debian: e.Debian, LinuxKit: in.LinuxKit, Template: in.Flavor.Userland.Template, Base: in.Base, Vars: in.Vars,
-		Kernel: in.Kernel, Embedded: in.Embedded, Site: in.Site, ISO: in.ISO,
+		Kernel: in.Kernel, Embedded: in.Embedded, Site: in.Site, ISO: in.ISO, Aliases: in.Flavor.Outputs.Aliases,
 		Initramfs: plan.Initramfs{Compression: in.Flavor.Initramfs.Compression, Level: in.Flavor.Initramfs.Level, Single: in.Single},
 	}
 	k := in.Flavor.Kernel

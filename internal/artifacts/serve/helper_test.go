@@ -69,7 +69,9 @@ func content(name, recipe string, size int) []byte {
 
 // publish makes a generation of x86_64 whose files have size bytes each, and publishes it.
 func publish(store *artifacts.Store, recipe string, size int) (artifacts.Set, error) {
-	p := plan.Plan{Schema: plan.Schema, Flavor: "f", Arch: plan.X8664, Epoch: epoch, Recipe: recipe}
+	p := plan.Plan{Schema: plan.Schema, Flavor: "f", Arch: plan.X8664, Epoch: epoch, Recipe: recipe, Aliases: []plan.Alias{
+		{Name: "initramfs-second-x86_64", Of: "initramfs-x86_64"}, {Name: "vmlinuz-second-x86_64", Of: "vmlinuz-x86_64"},
+	}}
 	staging, err := store.Stage(p.ID())
 	if err != nil {
 		return artifacts.Set{}, err

@@ -219,6 +219,11 @@ func TestPairOverHTTP(t *testing.T) {
 	if _, body := get(t, addr, "/hook/"+initramfs, ""); string(body) != string(content(initramfs, "new", 2000)) {
 		t.Error("the new kernel did not get its initramfs")
 	}
+	get(t, addr, "/vmlinuz-second-x86_64", "")
+	mustPublish(t, store, "newest", 3000)
+	if _, body := get(t, addr, "/initramfs-second-x86_64", ""); string(body) != string(content(initramfs, "new", 2000)) {
+		t.Error("a pair by its second names is none")
+	}
 	resp, body = get(t, addr, "/hook/hook_x86_64.tar.gz", "Range: bytes=0-9\r\nIf-Range: \"old\"\r\n")
 	if resp.StatusCode != 200 || int64(len(body)) != resp.ContentLength {
 		t.Errorf("If-Range after a switch: got %s, want the whole new file", resp.Status)
