@@ -220,6 +220,9 @@ func (m *machine) sh(command string) string {
 	return out
 }
 
+// said is what HookOS writes on its consoles, whatever else is being written there.
+var said = regexp.MustCompile(`(?m)^\n?HookOS[ :].*\n`)
+
 // try runs a command in the machine's shell.
 func (m *machine) try(command string) (out string, code int) {
 	m.t.Helper()
@@ -233,7 +236,7 @@ func (m *machine) try(command string) (out string, code int) {
 	if err != nil {
 		m.t.Fatal(err)
 	}
-	return strings.TrimRight(out, "\n"), code
+	return strings.TrimRight(said.ReplaceAllString(out, ""), "\n"), code
 }
 
 // until runs a command until it succeeds, for at most so long.

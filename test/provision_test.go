@@ -431,7 +431,7 @@ func checkKilled(t *testing.T, m *machine) {
 		before := m.sh("docker inspect -f '{{.Id}}' tink-worker")
 		begin := time.Now()
 		m.sh(kill)
-		m.until("id=$(docker inspect -f '{{.State.Running}} {{.Id}}' tink-worker) && [ \"$id\" != 'true "+before+"' ] && [ \"${id% *}\" = true ]", 2*time.Minute)
+		m.until("id=$(docker inspect -f '{{.State.Running}} {{.Id}}' tink-worker) && [ \"$id\" != 'true "+before+"' ] && [ \"${id% *}\" = true ]", 10*time.Minute)
 		t.Logf("%s was back after %.0f s", what, time.Since(begin).Seconds())
 	}
 }
