@@ -203,6 +203,12 @@ func (m *machine) ready() string {
 	return line
 }
 
+// idle waits for what a machine without an agent says last, so that it does not come between what a command writes.
+func (m *machine) idle() {
+	m.t.Helper()
+	m.expect(`HookOS bootkit: no agent to start`)
+}
+
 func (m *machine) send(line string) {
 	m.t.Helper()
 	if _, err := io.WriteString(m.in, line+"\n"); err != nil {

@@ -271,13 +271,16 @@ func provisionStatic(t *testing.T, p *project) {
 	if line := m.ready(); !strings.Contains(line, "address 10.0.3.77") {
 		t.Errorf("got %q", line)
 	}
+	m.idle()
+	const sources = "/containers/services/ntp/rootfs/run/chrony/all.sources"
+	m.until("grep -q 10.0.3.9 "+sources, bootTimeout)
 	for command, want := range map[string]string{
 		"hostname":                               "rack7",
 		"ip -4 -o addr show | grep -c 'inet 10'": "1",
 		"ip route show | grep default":           "default via 10.0.3.2 dev eth1 ",
 		"cat /etc/resolv.conf":                   "search lab.example example\nnameserver 10.0.3.3\nnameserver 1.1.1.1",
-		"sleep 6; cat /containers/services/ntp/rootfs/run/chrony/all.sources": "server 10.0.2.2 iburst\nserver 10.0.3.8 iburst\nserver 10.0.3.9 iburst",
-		"pidof dhcpcd || echo none": "none",
+		"cat " + sources:                         "server 10.0.2.2 iburst\nserver 10.0.3.8 iburst\nserver 10.0.3.9 iburst",
+		"pidof dhcpcd || echo none":              "none",
 	} {
 		if got := m.sh(command); got != want {
 			t.Errorf("%s: got %q, want %q", command, got, want)
@@ -292,12 +295,13 @@ func provisionInterface(t *testing.T, p *project) {
 	if line := m.ready(); !strings.Contains(line, "address 10.0.3.15") {
 		t.Errorf("got %q", line)
 	}
+	m.idle()
 	m.has(`^HookOS network: ipam=nonsense: want MAC:VLAN:.*; asking DHCP instead`)
 	if got := m.sh("ip -4 -o addr show | grep -c 'inet 10'"); got != "1" {
 		t.Errorf("%s cards have an address, want the one that was named:\n%s", got, m.sh("ip addr"))
 	}
 	// A shell on each console. Of serial ports the kernel takes one only.
-	m.until("(for tty in tty1 ttyS0; do sv status /run/service/console-$tty | grep ^run: && ls -l /proc/*/fd/0 | grep /dev/$tty || exit 1; done)", time.Minute)
+	m.until("(for tty in tty1 ttyS0; do sv status /run/service/console-$tty | grep ^run: && ls -l /proc/*/fd/0 | grep /dev/$tty || exit 1; done)", bootTimeout)
 	m.send("echo bye''; sleep 1")
 	m.expect("^bye")
 	m.powerButton()
@@ -321,6 +325,7 @@ mkdir -p /var/lib/misc && busybox udhcpd /tmp/udhcpd.conf && sleep 1 && pidof bu
 	if line := client.ready(); !strings.Contains(line, "address 192.168.100.5") {
 		t.Errorf("got %q", line)
 	}
+	client.idle()
 	if got := client.sh("ip -4 -o addr show | grep 'eth0 ' || echo none"); got != "none" {
 		t.Errorf("the card itself has an address: %s", got)
 	}
@@ -341,7 +346,7 @@ func provisionRegistry(t *testing.T, p *project, peer string) {
 	m.sh("[ -e /sys/module/virtio_rng ]")
 	m.expect(`^HookOS bootkit: pulling the agent 10\.0\.2\.2:5000/tink-worker:latest failed, trying again: `)
 	docker(t, "exec", "-d", m.container, "sh", "-c", "exec /peer/peer serve /peer >/peer/log 2>&1")
-	m.until("echo \"pass'word=1\" | docker login -u machine --password-stdin 10.0.2.2:5443 && docker pull -q 10.0.2.2:5443/tink-worker:latest", 3*time.Minute)
+	m.until("echo \"pass'word=1\" | docker login -u machine --password-stdin 10.0.2.2:5443 && docker pull -q 10.0.2.2:5443/tink-worker:latest", bootTimeout)
 	m.expect(`^HookOS bootkit: the agent 10\.0\.2\.2:5000/tink-worker:latest runs`)
 	m.expect(`^HookOS: an action asks for a restart`)
 	m.expect(`reboot: Restarting system`)
@@ -369,7 +374,7 @@ func provisionEmbedded(t *testing.T, p *project, flavor, peer string) {
 	t.Run("syslog", func(t *testing.T) { m.t = t; checkSyslog(t, m) })
 	m.t = t
 	// The peer tells the time an hour ahead.
-	m.until(fmt.Sprintf("[ $(date +%%s) -gt %d ]", time.Now().Add(30*time.Minute).Unix()), time.Minute)
+	m.until(fmt.Sprintf("[ $(date +%%s) -gt %d ]", time.Now().Add(30*time.Minute).Unix()), bootTimeout)
 	if out := docker(t, "exec", m.container, "/peer/peer", "ssh", "/peer/id", "cat /etc/hookos/build"); !strings.Contains(out, "HOOKOS_FLAVOR="+flavor) {
 		t.Errorf("by ssh: got %q", out)
 	}
@@ -378,7 +383,7 @@ func provisionEmbedded(t *testing.T, p *project, flavor, peer string) {
 }
 
 func checkAgent(t *testing.T, m *machine) {
-	logs := m.until("docker logs tink-worker | grep 'the action ended' >/dev/null && docker logs tink-worker", time.Minute)
+	logs := m.until("docker logs tink-worker | grep 'the action ended' >/dev/null && docker logs tink-worker", bootTimeout)
 	var env, action []string
 	for line := range strings.Lines(logs) {
 		line = strings.TrimRight(line, "\n")
@@ -431,14 +436,14 @@ func checkKilled(t *testing.T, m *machine) {
 		before := m.sh("docker inspect -f '{{.Id}}' tink-worker")
 		begin := time.Now()
 		m.sh(kill)
-		m.until("id=$(docker inspect -f '{{.State.Running}} {{.Id}}' tink-worker) && [ \"$id\" != 'true "+before+"' ] && [ \"${id% *}\" = true ]", 10*time.Minute)
+		m.until("id=$(docker inspect -f '{{.State.Running}} {{.Id}}' tink-worker) && [ \"$id\" != 'true "+before+"' ] && [ \"${id% *}\" = true ]", bootTimeout)
 		t.Logf("%s was back after %.0f s", what, time.Since(begin).Seconds())
 	}
 }
 
 func checkSyslog(t *testing.T, m *machine) {
 	m.sh("docker run --rm --name speaker 127.0.0.1/embedded/image2disk sh -c 'echo hello from an action'")
-	deadline := time.Now().Add(time.Minute)
+	deadline := time.Now().Add(bootTimeout)
 	for {
 		got := docker(t, "exec", m.container, "cat", "/peer/syslog")
 		if strings.Contains(got, "<30>1 - - hook-docker - - - ") && strings.Contains(got, " speaker ") && strings.Contains(got, "hello from an action") {

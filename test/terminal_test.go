@@ -202,7 +202,7 @@ func TestTerminalCancelled(t *testing.T) {
 			if err := r.ends(); !errors.Is(err, stopped) {
 				t.Errorf("got %v, want the cause", err)
 			}
-			if d := time.Since(begin); d > 10*time.Second {
+			if d := time.Since(begin); d > soon {
 				t.Errorf("took %s", d)
 			}
 		})
@@ -218,7 +218,7 @@ func TestTerminalHangsUp(t *testing.T) {
 	if err := r.ends(); !errors.Is(err, engine.ErrHungUp) {
 		t.Errorf("got %v, want ErrHungUp", err)
 	}
-	r = runInTerminal(t.Context(), t, script(ref, "echo started; read -r word; sleep 0.5; exit 4"))
+	r = runInTerminal(t.Context(), t, script(ref, "echo started; read -r word; sleep 0.1; exit 4"))
 	r.expect("started")
 	r.send("go\n")
 	r.keys.Close()
@@ -361,7 +361,7 @@ func TestTerminalClientIsKilled(t *testing.T) {
 			s.cmd.Process.Kill()
 			begin := time.Now()
 			for ids := containersOf(t, ref); ids != ""; ids = containersOf(t, ref) {
-				if time.Since(begin) > 10*time.Second {
+				if time.Since(begin) > soon {
 					docker(t, append([]string{"rm", "-f"}, strings.Fields(ids)...)...)
 					t.Fatal("the container was still there")
 				}
