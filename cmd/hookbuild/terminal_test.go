@@ -65,7 +65,7 @@ func (w *window) isCooked() bool { return reflect.DeepEqual(w.cooked, w.state())
 // shows reads what is written to the terminal next, which must be the text.
 func (w *window) shows(text string) {
 	w.t.Helper()
-	if err := w.user.SetReadDeadline(time.Now().Add(20 * time.Second)); err != nil {
+	if err := w.user.SetReadDeadline(time.Now().Add(2 * time.Minute)); err != nil {
 		w.t.Fatal(err)
 	}
 	got := make([]byte, len(text))
@@ -178,7 +178,7 @@ func TestOnTerminalLeavesTheNextKey(t *testing.T) {
 			if err == nil || err.Error() == "took a key" {
 				t.Errorf("got %v, want that the Read was ended", err)
 			}
-		case <-time.After(20 * time.Second):
+		case <-time.After(2 * time.Minute):
 			t.Error("the Read does not come back")
 		}
 		return nil
@@ -206,7 +206,7 @@ func TestOnTerminalFollowsTheWindow(t *testing.T) {
 				if now != size {
 					t.Errorf("got %+v, want %+v", now, size)
 				}
-			case <-time.After(20 * time.Second):
+			case <-time.After(2 * time.Minute):
 				t.Errorf("%+v does not arrive", size)
 			}
 		}

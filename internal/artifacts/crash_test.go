@@ -69,8 +69,9 @@ func TestKill(t *testing.T) {
 	}
 	random := rand.New(rand.NewPCG(1, 2))
 	duringStage, duringSet := 0, 0
-	for i := range kills {
-		told := runAndKill(t, "publish", s.Dir(), time.Duration(random.IntN(40_000))*time.Microsecond)
+	// A slow disk needs a longer life to come to the set.
+	for i := 0; i < kills || i < 10*kills && (duringStage == 0 || duringSet == 0); i++ {
+		told := runAndKill(t, "publish", s.Dir(), time.Duration(random.IntN(40_000*(1+i/kills)))*time.Microsecond)
 		recipes, err := verifySet(s.HookPath())
 		if err != nil {
 			t.Fatalf("kill %d: %v", i, err)

@@ -633,7 +633,7 @@ func TestKernelFromKernelOrg(t *testing.T) {
 	}
 	m.Add("6.12.9", source.Bytes())
 	client := &kernelorg.Client{
-		Download: &download.Client{Stall: 10 * time.Second}, Mirror: m.URL, WKD: m.WKD, Trusted: m.Trusted,
+		Download: &download.Client{}, Mirror: m.URL, WKD: m.WKD, Trusted: m.Trusted,
 		CacheDir: filepath.Join(p.dir, "cache"), Now: func() time.Time { return kernelorgtest.Born().AddDate(0, 1, 0) },
 	}
 	pin, err := client.Resolve(t.Context(), kernelorg.Want{Series: "6.12"})

@@ -224,7 +224,9 @@ func TestIndexFetchErrors(t *testing.T) {
 	for name, test := range tests {
 		t.Run(name, func(t *testing.T) {
 			w := newWorld(t)
-			w.client.Stall = 100 * time.Millisecond
+			if name == "falls still" {
+				w.client.Stall = 2 * time.Second
+			}
 			w.serve = test.serve
 			w.publish()
 			_, err := w.client.Index(t.Context(), w.mirror, w.req)

@@ -41,7 +41,7 @@ func newWorld(t *testing.T) *world {
 // newClient is that of another run.
 func (w *world) newClient(cacheDir string) *kernelorg.Client {
 	return &kernelorg.Client{
-		Download: &download.Client{Stall: 5 * time.Second},
+		Download: &download.Client{},
 		Mirror:   w.URL, WKD: w.WKD, Trusted: w.Trusted, CacheDir: cacheDir,
 		Now: func() time.Time { return kernelorgtest.Born().AddDate(0, 1, 0) },
 	}

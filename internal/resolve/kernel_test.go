@@ -33,7 +33,7 @@ func kernels(t *testing.T, versions ...string) (*world, *kernelorgtest.Mirror) {
 		m.Add(v, w.xz("the source of Linux "+v))
 	}
 	w.kernels = &kernelorg.Client{
-		Download: &download.Client{Stall: 10 * time.Second}, Mirror: m.URL, WKD: m.WKD, Trusted: m.Trusted,
+		Download: &download.Client{}, Mirror: m.URL, WKD: m.WKD, Trusted: m.Trusted,
 		CacheDir: filepath.Join(t.TempDir(), "cache"), Now: func() time.Time { return kernelorgtest.Born().AddDate(0, 1, 0) },
 	}
 	return w, m

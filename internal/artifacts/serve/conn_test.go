@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"log/slog"
 	"net"
 	"net/http"
 	"strings"
@@ -85,21 +86,22 @@ func TestStandstill(t *testing.T) {
 		t.Run(fmt.Sprintf("tls %v", tls), func(t *testing.T) {
 			store := newStore(t)
 			mustPublish(t, store, "0", bigFile)
-			o := Options{Store: store, Now: time.Now, patience: 3 * time.Second}
+			log := make(lines, 100)
+			o := Options{Store: store, Now: time.Now, Log: slog.New(slog.NewTextHandler(log, nil)), patience: 5 * time.Second}
 			if tls {
 				o.TLSCert, o.TLSKey = certFile, keyFile
 			}
 			server := start(t, o)
 			body := open(t, server.addr, tls)
-			time.Sleep(8 * time.Second)
+			log.expect(t, "path=/"+initramfs)
 			n, err := io.Copy(io.Discard, body)
 			if err == nil || n == bigFile {
 				t.Errorf("stood still: got %d bytes, %v, want to be cut off", n, err)
 			}
 			body = open(t, server.addr, tls)
 			var total int64
-			for begin := time.Now(); time.Since(begin) < 5*time.Second; { // about 5 MiB/s
-				n, err := io.CopyN(io.Discard, body, 1<<19)
+			for begin := time.Now(); time.Since(begin) < 8*time.Second; { // about 2.5 MiB/s
+				n, err := io.CopyN(io.Discard, body, 1<<18)
 				if total += n; err != nil {
 					t.Fatalf("slow: after %d bytes: %v", total, err)
 				}
@@ -110,6 +112,30 @@ func TestStandstill(t *testing.T) {
 				t.Errorf("slow: got %d bytes, %v, want all", total, err)
 			}
 		})
+	}
+}
+
+// lines is a log, line by line.
+type lines chan string
+
+func (l lines) Write(p []byte) (int, error) {
+	l <- string(p)
+	return len(p), nil
+}
+
+// expect waits for a line with the text.
+func (l lines) expect(t *testing.T, text string) {
+	t.Helper()
+	late := time.After(2 * time.Minute)
+	for {
+		select {
+		case line := <-l:
+			if strings.Contains(line, text) {
+				return
+			}
+		case <-late:
+			t.Fatalf("the log has no %q", text)
+		}
 	}
 }
 
@@ -147,7 +173,7 @@ func TestTooManyConnections(t *testing.T) {
 	}
 	conn.Close()
 	idle[0].Close()
-	for deadline := time.Now().Add(30 * time.Second); ; time.Sleep(10 * time.Millisecond) {
+	for deadline := time.Now().Add(2 * time.Minute); ; time.Sleep(10 * time.Millisecond) {
 		if resp, _ := get(t, addr, "/"+kernel, ""); resp.StatusCode == 200 {
 			break
 		}

@@ -89,7 +89,7 @@ func TestExtraTag(t *testing.T) {
 		if err != nil {
 			t.Fatal(err)
 		}
-		return extraTag(info, time.Now().Add(later))
+		return extraTag(info, info.ModTime().Add(later))
 	}
 	write(t, path, []byte("one"))
 	if got := tag(0); !strings.HasPrefix(got, `W/"`) {

@@ -154,7 +154,7 @@ func send(t *testing.T, addr, method, raw string) (*http.Response, net.Conn) {
 		t.Fatal(err)
 	}
 	t.Cleanup(func() { conn.Close() })
-	if err := conn.SetDeadline(time.Now().Add(30 * time.Second)); err != nil {
+	if err := conn.SetDeadline(time.Now().Add(2 * time.Minute)); err != nil {
 		t.Fatal(err)
 	}
 	if _, err := io.WriteString(conn, raw); err != nil {
@@ -167,7 +167,8 @@ func send(t *testing.T, addr, method, raw string) (*http.Response, net.Conn) {
 	return resp, conn
 }
 
-// get asks for a target in HTTP/1.1 and returns answer and body. Header lines end in CR LF.
+// get asks for a target in HTTP/1.1 and returns answer and body, once the server has closed the connection: it has
+// entered the request in its books by then. Header lines end in CR LF.
 func get(t *testing.T, addr, target, header string) (*http.Response, []byte) {
 	t.Helper()
 	raw := "GET " + target + " HTTP/1.1\r\nHost: hook\r\nConnection: close\r\n" + header + "\r\n"
@@ -177,6 +178,7 @@ func get(t *testing.T, addr, target, header string) (*http.Response, []byte) {
 	if err != nil {
 		t.Fatalf("%s: body: %v", target, err)
 	}
+	io.Copy(io.Discard, conn) // a reset is an end, too
 	return resp, body
 }
 
