@@ -19,11 +19,11 @@ import (
 	"github.com/hookbuild/hookbuild/internal/registry"
 )
 
-// The bounds that hold whatever an image is. CPU time is what a busy machine does not change, and the target is a
-// third of it; nothing waits for anything here.
+// The bounds that hold whatever an image is. CPU time is what a busy machine changes little, and the target is a
+// tenth of it; nothing waits for anything here.
 const (
-	mostCPU    = 15 * time.Second
-	mostTime   = 3 * time.Minute
+	mostCPU    = 50 * time.Second
+	mostTime   = 10 * time.Minute
 	mostMemory = 256 << 20
 	mostText   = 8 << 10 // bytes of an error's text
 )
