@@ -2,7 +2,11 @@
 
 package test
 
-import "testing"
+import (
+	"testing"
+
+	"github.com/hookbuild/hookbuild/kernel/configs"
+)
 
 // TestSoak is what takes too long for CI.
 func TestSoak(t *testing.T) {
@@ -28,5 +32,31 @@ func TestSoak(t *testing.T) {
 			p.runJSON(&b, "all", flavor)
 			checkBoot(t, p, b.Kernel, "boot", flavor, "--netboot", "--firmware", "uefi")
 		})
+	}
+}
+
+// checkCompiled builds a flavor whose kernel is compiled, boots it in two ways and builds it again. It returns the
+// kernel's final configuration.
+func checkCompiled(t *testing.T, p *project, flavor string) (config []byte) {
+	t.Helper()
+	var first built
+	p.runJSON(&first, "all", flavor)
+	checkOutputs(t, p)
+	t.Run("boots", func(t *testing.T) { checkBoot(t, p, first.Kernel, "boot", flavor) })
+	t.Run("netboots", func(t *testing.T) { checkBoot(t, p, first.Kernel, "boot", flavor, "--netboot") })
+	t.Run("configuration", func(t *testing.T) { config = checkKernelImage(t, p.run("kernel", flavor)) })
+	t.Run("unchanged", func(t *testing.T) { checkUnchanged(t, p, first, flavor) })
+	return config
+}
+
+// checkPromises holds a final configuration to what the generic ones are there for.
+func checkPromises(t *testing.T, config []byte, arch string) {
+	t.Helper()
+	missing, err := configs.Missing(config, "6.12", arch)
+	if err != nil {
+		t.Fatal(err)
+	}
+	for _, m := range missing {
+		t.Error(m)
 	}
 }
