@@ -3,6 +3,7 @@ package artifacts
 import (
 	"cmp"
 	"crypto/sha256"
+	"path"
 	"regexp"
 	"slices"
 	"strings"
@@ -11,10 +12,13 @@ import (
 )
 
 // ReportSchema is the version of the report's JSON form.
-const ReportSchema = 2
+const ReportSchema = 3
 
-// listed is how many files and duplicates a report names: enough to see where the bytes go.
+// listed is how many files and duplicates a report names, and directories of one place: enough to see where the bytes go.
 const listed = 50
+
+// RootPlace is the name of what is in no container: HookOS itself.
+const RootPlace = "."
 
 // Report says where the bytes of an initramfs go. Sizes are in bytes; a file with several hard links counts
 // once, at its first path. What the caller of NewReport fills in says so.
@@ -27,6 +31,7 @@ type Report struct {
 	Containers  []Size       `json:"containers"`  // by section/name, the largest first
 	Directories []Size       `json:"directories"` // by top-level directory, "." for files of the root itself
 	Types       []Size       `json:"types"`       // by what the files are
+	Places      []Place      `json:"places"`      // by container, and in it by directory; the largest first. Since schema 3
 	Files       []Size       `json:"files"`       // the largest files
 	Duplicates  []Duplicate  `json:"duplicates"`  // those that waste most
 	Wasted      int64        `json:"wasted"`      // by all duplicates, also those that are not listed
@@ -110,6 +115,15 @@ type Size struct {
 	Entries int    `json:"entries"` // 1 for a file
 }
 
+// Place is a container, or RootPlace for everything else, with the directories of its root file system. Their names are
+// paths in it, of two components and a leading usr ("usr/lib/modules", "opt/cni"), "." for the files of the root and for
+// what the container has besides its root file system.
+type Place struct {
+	Size
+	Directories []Size `json:"directories"` // the largest first, at most 50
+	Rest        Size   `json:"rest"`        // the sum of those that are left out, without a name
+}
+
 // Duplicate is one content that stands in several files that are no links of each other in the archive either:
 // in different segments, or with different modes or owners.
 type Duplicate struct {
@@ -127,6 +141,7 @@ const (
 func NewReport(a Archive) *Report {
 	r := &Report{Schema: ReportSchema, Memory: Memory{Compressed: a.Compressed}, Archive: a, LostCapabilities: []LostCapabilities{}}
 	containers, directories, types := map[string]Size{}, map[string]Size{}, map[string]Size{}
+	places := map[string]map[string]Size{}
 	files := []Size{}
 	copies := map[content][]string{}
 	for _, s := range a.Segments {
@@ -154,10 +169,12 @@ func NewReport(a Archive) *Report {
 			add(containers, container(e.Path), size)
 			add(directories, topDirectory(e), size)
 			add(types, typeOf(e), size)
+			addPlace(places, e, size)
 		}
 	}
 	r.Memory.Needed = r.Memory.Unpacked + max(a.Compressed, r.Memory.Unpacked)
 	r.Containers, r.Directories, r.Types = largest(containers), largest(directories), largest(types)
+	r.Places = listPlaces(places)
 	sortSizes(files)
 	r.Files = files[:min(len(files), listed)]
 	r.listDuplicates(copies)
@@ -220,6 +237,61 @@ func topDirectory(e filetree.Entry) string {
 		return "."
 	}
 	return top
+}
+
+// addPlace counts an entry in its place and, there, in its directory.
+func addPlace(places map[string]map[string]Size, e filetree.Entry, bytes int64) {
+	name, inside := RootPlace, e.Path
+	if c := container(e.Path); c != "" {
+		name = c
+		inside = strings.Trim(strings.TrimPrefix(e.Path, "containers/"+c), "/")
+		for _, root := range []string{"lower", "rootfs"} { // where linuxkit puts a root file system
+			if below, ok := strings.CutPrefix(inside+"/", root+"/"); ok {
+				inside = strings.TrimSuffix(below, "/")
+				break
+			}
+		}
+	}
+	if places[name] == nil {
+		places[name] = map[string]Size{}
+	}
+	add(places[name], directoryOf(inside, e.Kind == filetree.Dir), bytes)
+}
+
+// directoryOf is the directory that counts for a path: two components, after a leading usr.
+func directoryOf(p string, isDir bool) string {
+	if !isDir {
+		p = path.Dir(p)
+	}
+	if p == "" {
+		return "."
+	}
+	parts := strings.Split(p, "/")
+	depth := 2
+	if parts[0] == "usr" {
+		depth = 3
+	}
+	return strings.Join(parts[:min(len(parts), depth)], "/")
+}
+
+// listPlaces sums places up, and the small directories of each.
+func listPlaces(places map[string]map[string]Size) []Place {
+	all := []Place{}
+	for name, directories := range places {
+		p := Place{Size: Size{Name: name}, Directories: largest(directories)}
+		for i, d := range p.Directories {
+			p.Bytes, p.Entries = p.Bytes+d.Bytes, p.Entries+d.Entries
+			if i >= listed {
+				p.Rest.Bytes, p.Rest.Entries = p.Rest.Bytes+d.Bytes, p.Rest.Entries+d.Entries
+			}
+		}
+		p.Directories = p.Directories[:min(len(p.Directories), listed)]
+		all = append(all, p)
+	}
+	slices.SortFunc(all, func(a, b Place) int {
+		return cmp.Or(cmp.Compare(b.Bytes, a.Bytes), strings.Compare(a.Name, b.Name))
+	})
+	return all
 }
 
 func add(sums map[string]Size, name string, bytes int64) {

@@ -4,6 +4,7 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
+	"slices"
 	"strings"
 	"testing"
 
@@ -73,7 +74,7 @@ func TestReport(t *testing.T) {
 	const pages = 1 + 2 + 3 + 1 + 1 + 1 + 1 + 1 + 1
 	unpacked := int64(entries*1024 + pages*4096)
 	want := &Report{
-		Schema:  2,
+		Schema:  3,
 		Bytes:   7 + 5000 + 4*5 + 3 + 5 + 2 + 5 + 2*2,
 		Entries: entries,
 		Memory:  Memory{Compressed: 3000, Unpacked: unpacked, Needed: 2 * unpacked},
@@ -97,6 +98,22 @@ func TestReport(t *testing.T) {
 			{Name: "shared library", Bytes: 2, Entries: 1},
 			{Name: "directory", Entries: 14},
 			{Name: "symlink", Entries: 1},
+		},
+		Places: []Place{
+			{Size: Size{Name: ".", Bytes: 5038, Entries: 25}, Directories: []Size{
+				{Name: "usr/bin", Bytes: 5005, Entries: 4},
+				{Name: "etc", Bytes: 16, Entries: 7},
+				{Name: ".", Bytes: 7, Entries: 3},
+				{Name: "lib/firmware", Bytes: 5, Entries: 2},
+				{Name: "lib/modules", Bytes: 3, Entries: 3},
+				{Name: "lib", Bytes: 2, Entries: 2},
+				{Name: "containers", Entries: 1},
+				{Name: "containers/onboot", Entries: 1},
+				{Name: "containers/services", Entries: 1},
+				{Name: "usr", Entries: 1},
+			}},
+			{Size: Size{Name: "services/ntpd", Bytes: 6, Entries: 4}, Directories: []Size{{Name: ".", Bytes: 6, Entries: 4}}},
+			{Size: Size{Name: "onboot/000-udev", Bytes: 2, Entries: 2}, Directories: []Size{{Name: ".", Bytes: 2, Entries: 2}}},
 		},
 		Files: []Size{
 			{Name: "usr/bin/busybox", Bytes: 5000, Entries: 1},
@@ -164,6 +181,31 @@ func TestReportMemoryOfIncompressible(t *testing.T) {
 	r := NewReport(archive(1_000_000, filetree.New()))
 	if want := (Memory{Compressed: 1_000_000, Unpacked: 1024, Needed: 1_001_024}); r.Memory != want {
 		t.Errorf("got %+v, want %+v", r.Memory, want)
+	}
+}
+
+func TestReportPlaces(t *testing.T) {
+	const root = "containers/services/docker/"
+	files := []string{root + "config.json=12", root + "rootfs/usr/lib/modules/x=123", root + "rootfs/usr/bin/y=1234", root + "rootfs/lower/z=1"}
+	for i := range 60 {
+		files = append(files, fmt.Sprintf("%slower/d%02d/e/f=%d", root, i, 10+i))
+	}
+	places := NewReport(archive(0, tree(t, files...))).Places
+	i := slices.IndexFunc(places, func(p Place) bool { return p.Name == "services/docker" })
+	if i != 0 || len(places) != 2 || places[1].Name != RootPlace {
+		t.Fatalf("got %+v", places)
+	}
+	got := places[0]
+	want := []Size{{Name: "usr/bin", Bytes: 4, Entries: 2}, {Name: "usr/lib/modules", Bytes: 3, Entries: 2}, {Name: ".", Bytes: 2, Entries: 4}}
+	if diff := cmp.Diff(want, got.Directories[:3]); diff != "" {
+		t.Errorf("(-want +got):\n%s", diff)
+	}
+	sum := got.Rest.Bytes
+	for _, d := range got.Directories {
+		sum += d.Bytes
+	}
+	if got.Bytes != 130 || sum != got.Bytes || len(got.Directories) != 50 || got.Rest.Entries == 0 {
+		t.Errorf("got %d bytes, %d listed and left out, %d directories, rest %+v", got.Bytes, sum, len(got.Directories), got.Rest)
 	}
 }
 

@@ -44,6 +44,19 @@ func (s *Set) File(name string) (SetFile, bool) {
 	return SetFile{}, false
 }
 
+// Report reads what the set's report says of an architecture. A set of an older hookbuild has an older one: see
+// Report.Schema. ErrNotFound where the set has no such architecture, a *DamagedError where the file is none.
+func (s *Set) Report(arch plan.Arch) (*Report, error) {
+	var reports map[plan.Arch]*Report
+	if err := readJSON(filepath.Join(s.Dir, ReportName), &reports); err != nil {
+		return nil, err
+	}
+	if reports[arch] == nil {
+		return nil, fmt.Errorf("report of %s: %w", arch, ErrNotFound)
+	}
+	return reports[arch], nil
+}
+
 // part is one architecture of a set.
 type part struct {
 	dir      string // where its files are
