@@ -20,6 +20,7 @@ import (
 	"fmt"
 	"io/fs"
 	"os"
+	"path"
 	"path/filepath"
 	"strconv"
 	"strings"
@@ -93,6 +94,17 @@ func (s *Store) Dir() string { return s.dir }
 
 // HookPath is where the published set is found: a symlink once something is published.
 func (s *Store) HookPath() string { return filepath.Join(s.dir, hookName) }
+
+// Stamp is another text whenever something else is published, and whenever a generation comes or goes. Nothing is read
+// for it. It is no secret, and names no path.
+func (s *Store) Stamp() string {
+	target, _ := os.Readlink(s.HookPath()) // the empty one of where nothing is published differs too
+	made := int64(0)
+	if info, err := os.Stat(filepath.Join(s.dir, generationsDir)); err == nil {
+		made = info.ModTime().UnixNano()
+	}
+	return fmt.Sprintf("%s@%x", path.Base(target), made)
+}
 
 // published returns the number of the current set: ErrNotFound where nothing is published, a
 // *HookTakenError where something else than our symlink stands.

@@ -14,13 +14,17 @@ type response struct {
 	http.ResponseWriter
 	status int
 	bytes  int64
-	file   *file // that it is made of; nil for none
+	file   *file            // that it is made of; nil for none
+	begun  func(status int) // called once with the status, before it is sent; nil for nobody
 }
 
 // WriteHeader remembers the status.
 func (w *response) WriteHeader(status int) {
 	if w.status == 0 {
 		w.status = status
+		if w.begun != nil {
+			w.begun(status)
+		}
 	}
 	w.ResponseWriter.WriteHeader(status)
 }

@@ -98,6 +98,7 @@ type conn struct {
 	// Of the one goroutine that writes.
 	left  time.Duration // of patience, for the rest of the stretch
 	taken int64         // bytes of the stretch
+	sent  *atomic.Int64 // counts what is written; nil for nobody
 }
 
 // Close gives the slot back.
@@ -140,13 +141,16 @@ func (c *conn) ReadFrom(r io.Reader) (total int64, err error) {
 // with a reset, so that the kernel does not keep for minutes what it will not take.
 func (c *conn) paced(write func() (int64, error)) (int64, error) {
 	if c.gate.now == nil {
-		return write()
+		n, err := write()
+		c.count(n)
+		return n, err
 	}
 	begin := c.gate.now()
 	if err := c.SetWriteDeadline(begin.Add(c.left)); err != nil {
 		return 0, err
 	}
 	n, err := write()
+	c.count(n)
 	c.taken, c.left = c.taken+n, c.left-c.gate.now().Sub(begin)
 	if c.taken >= stretch {
 		c.taken, c.left = 0, c.gate.time
@@ -155,6 +159,12 @@ func (c *conn) paced(write func() (int64, error)) (int64, error) {
 		err = errors.Join(err, tcp.SetLinger(0))
 	}
 	return n, err
+}
+
+func (c *conn) count(n int64) {
+	if c.sent != nil {
+		c.sent.Add(n)
+	}
 }
 
 // CloseWrite is what net/http looks for when it ends a connection whose request it has not read to the end.
@@ -176,8 +186,14 @@ func withConn(ctx context.Context, c net.Conn) context.Context {
 	return context.WithValue(ctx, connKey{}, c)
 }
 
+// connOf is the connection that a request came over; nil where it is none of a gate.
+func connOf(r *http.Request) *conn {
+	c, _ := r.Context().Value(connKey{}).(*conn)
+	return c
+}
+
 // isOver says whether a request came over a connection that is one too many.
 func isOver(r *http.Request) bool {
-	c, ok := r.Context().Value(connKey{}).(*conn)
-	return ok && c.over
+	c := connOf(r)
+	return c != nil && c.over
 }

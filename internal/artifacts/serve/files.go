@@ -1,6 +1,7 @@
 package serve
 
 import (
+	"cmp"
 	"errors"
 	"fmt"
 	"os"
@@ -17,6 +18,7 @@ import (
 type file struct {
 	*os.File
 	label      string // for counting: a published name, or extra
+	original   string // the published name that label is, or is a second one of; empty for an extra file
 	generation string // the plan id; empty for what belongs to no single one
 	size       int64
 	etag       string // quoted
@@ -61,7 +63,7 @@ func (h *handler) openOnce(name string) (*file, error) {
 
 func published(f *os.File, entry artifacts.File, epoch int64, generation, caching string) *file {
 	return &file{
-		File: f, label: entry.Name, generation: generation, size: entry.Size,
+		File: f, label: entry.Name, original: cmp.Or(entry.AliasOf, entry.Name), generation: generation, size: entry.Size,
 		etag: quote(entry.SHA256), modified: time.Unix(epoch, 0), caching: caching,
 	}
 }

@@ -40,6 +40,8 @@ type handler struct {
 	pairs *pairs           // nil where every file comes from the current set, since there is no clock
 	stats *stats
 
+	browser *browser // nil for none: what is for browsers is not found then
+
 	mu  sync.Mutex
 	key os.FileInfo   // the directory that set was read from
 	set artifacts.Set // valid while the symlink leads to key
@@ -72,7 +74,7 @@ func (h *handler) ServeHTTP(plain http.ResponseWriter, r *http.Request) {
 		}
 	}
 	if isOver(r) {
-		sendAway(w, r)
+		sendAway(w, r, "too many downloads; try again\n")
 	} else {
 		h.answerTo(w, r)
 	}
@@ -82,7 +84,7 @@ func (h *handler) ServeHTTP(plain http.ResponseWriter, r *http.Request) {
 
 // answerTo gives GET and HEAD of exactly the published files, each at /NAME and /hook/NAME, of
 // the generations that are kept at /generations/ID/NAME, and of the extra directory at /extra/NAME, with doubled and
-// trailing slashes too, and 200 on / and /hook. It never redirects. A new set is served from the next request on; a
+// trailing slashes too, and 200 on / and /hook: a line of text, or for browsers a page. It never redirects. A new set is served from the next request on; a
 // download that runs goes on with the file it began with. What goes wrong here and is not the client's fault is logged.
 func (h *handler) answerTo(w *response, r *http.Request) {
 	if r.Method != http.MethodGet && r.Method != http.MethodHead {
@@ -95,7 +97,11 @@ func (h *handler) answerTo(w *response, r *http.Request) {
 	case !ok:
 		answer(w, r, http.StatusNotFound, "no such file\n")
 	case t.kind == directory:
-		answer(w, r, http.StatusOK, indexPage)
+		h.serveDirectory(w, r)
+	case t.kind == inPage:
+		h.serveAsset(w, r, t.name)
+	case t.kind == events:
+		h.serveEvents(w, r)
 	default:
 		h.serveFile(w, r, t)
 	}
@@ -113,10 +119,10 @@ func answer(w http.ResponseWriter, r *http.Request, status int, text string) {
 }
 
 // sendAway tells a client to come back.
-func sendAway(w http.ResponseWriter, r *http.Request) {
+func sendAway(w http.ResponseWriter, r *http.Request, why string) {
 	w.Header().Set("Retry-After", strconv.Itoa(retryAfter))
 	w.Header().Set("Connection", "close")
-	answer(w, r, http.StatusServiceUnavailable, "too many downloads; try again\n")
+	answer(w, r, http.StatusServiceUnavailable, why)
 }
 
 // serveFile sends a file, if there is one.
@@ -128,7 +134,7 @@ func (h *handler) serveFile(w *response, r *http.Request, t target) {
 		return
 	case errors.Is(err, syscall.EMFILE), errors.Is(err, syscall.ENFILE):
 		h.log.WarnContext(r.Context(), "no more files can be opened", "error", err)
-		sendAway(w, r)
+		sendAway(w, r, "too many downloads; try again\n")
 		return
 	case err != nil:
 		h.log.ErrorContext(r.Context(), "a published file cannot be served", "name", t.name, "error", err)
@@ -139,6 +145,9 @@ func (h *handler) serveFile(w *response, r *http.Request, t target) {
 	w.file = f
 	defer func() { done(w.toTheEnd()) }()
 	defer h.stats.sending(f)()
+	if h.browser != nil && r.Method == http.MethodGet {
+		defer h.browser.watch(w, r, f)()
+	}
 	header := w.Header()
 	header.Set("Content-Type", contentType(t.name))
 	header.Set("ETag", f.etag)

@@ -19,6 +19,8 @@ const (
 	inSet                    // /NAME and /hook/NAME
 	inGeneration             // /generations/ID/NAME
 	inExtra                  // /extra/NAME
+	inPage                   // /page/NAME, what the page for browsers needs
+	events                   // /events
 )
 
 // route reads a path. It is split before it is decoded, so that an encoded slash is part of a name, and no file
@@ -36,6 +38,10 @@ func route(u *url.URL) (t target, ok bool) {
 		t = target{kind: inGeneration, generation: parts[1]}
 	case len(parts) == 2 && parts[0] == "extra":
 		t = target{kind: inExtra}
+	case len(parts) == 2 && parts[0] == "page":
+		t = target{kind: inPage}
+	case len(parts) == 1 && parts[0] == "events": // no published file can have that name
+		return target{kind: events}, true
 	case len(parts) == 0, len(parts) == 1 && parts[0] == "hook":
 		return target{}, true
 	case len(parts) == 1, len(parts) == 2 && parts[0] == "hook":

@@ -8,6 +8,7 @@ import (
 	"log/slog"
 	"net"
 	"net/http"
+	"net/netip"
 	"os"
 	"sync"
 	"syscall"
@@ -36,6 +37,10 @@ type Options struct {
 	// Now is the clock. Nil leaves the durations out of Log, cuts off no client that stands still, and gives every
 	// machine the newest initramfs, whatever kernel it has.
 	Now func() time.Time
+
+	// Names says what a machine is called, for the page; "" for one that nobody knows. It is called from several
+	// goroutines and should not wait. Nil for no names.
+	Names func(addr netip.Addr) string
 
 	Extra       string // directory whose files are served at /extra/; empty for none
 	Connections int    // open at a time; more are answered with 503. 0 is 8192
@@ -91,6 +96,9 @@ func Run(ctx context.Context, o Options) (err error) {
 	if err != nil {
 		return err
 	}
+	if h.browser.base, err = BaseURL(l.Addr()); err != nil {
+		o.Log.Debug("this host's address", "error", err) // the page shows the one that the browser used
+	}
 	main := newGate(l, o)
 	h.stats.watch("hookbuild_connections", "Connections that are open.", func() int { return len(main.slots) })
 	if o.AdminListen == "" {
@@ -105,7 +113,7 @@ func Run(ctx context.Context, o Options) (err error) {
 
 // newHandler opens what is served.
 func newHandler(o Options) (*handler, error) {
-	h := &handler{store: o.Store, log: o.Log, clock: o.Now, stats: newStats()}
+	h := &handler{store: o.Store, log: o.Log, clock: o.Now, stats: newStats(), browser: newBrowser(o)}
 	if o.Extra != "" {
 		root, err := os.OpenRoot(o.Extra)
 		if err != nil {
@@ -193,6 +201,7 @@ func tlsConfig(o Options) (*tls.Config, error) {
 func serveOn(ctx context.Context, l net.Listener, h http.Handler, config *tls.Config, grace time.Duration, log *slog.Logger) error {
 	var connections sync.WaitGroup
 	server := newServer(h, config, log, &connections)
+	server.BaseContext = func(net.Listener) context.Context { return ctx } // streams of events end with it; downloads do not look
 	served := make(chan error, 1)
 	go func() {
 		if config != nil {
