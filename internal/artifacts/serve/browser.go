@@ -29,6 +29,7 @@ const (
 // browser is what people see of the server.
 type browser struct {
 	*ledger
+	page    *page.Page
 	streams chan struct{} // one for each that is open
 	base    string        // URL without a slash at its end, as the machines reach the server; empty where nobody knows
 
@@ -37,8 +38,9 @@ type browser struct {
 	site  page.Site
 }
 
-func newBrowser(o Options) *browser {
-	return &browser{ledger: newLedger(o.Now, o.Names), streams: make(chan struct{}, maxStreams)}
+func newBrowser(o Options) (*browser, error) {
+	p, err := page.New()
+	return &browser{ledger: newLedger(o.Now, o.Names), page: p, streams: make(chan struct{}, maxStreams)}, err
 }
 
 // wantsHTML says whether a client names text/html as something that it takes. A browser does; iPXE, curl, smee and EKS
@@ -88,7 +90,7 @@ func (h *handler) serveDirectory(w http.ResponseWriter, r *http.Request) {
 		return
 	}
 	var b bytes.Buffer
-	if err := page.Render(&b, h.view(r)); err != nil {
+	if err := h.browser.page.Render(&b, h.view(r)); err != nil {
 		h.log.ErrorContext(r.Context(), "the page cannot be made", "error", err)
 		answer(w, r, http.StatusOK, indexPage)
 		return

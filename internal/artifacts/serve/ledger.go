@@ -22,7 +22,9 @@ const (
 	// reads an ISO.
 	lingers = 10 * time.Second
 
-	rateSpan = 4 * time.Second // at least, that a rate is measured over
+	// rateSpan is what a rate is measured over, at least; up to twice as much. Bytes are counted in stretches, so that a
+	// shorter one would show a slow machine standing still in between.
+	rateSpan = 10 * time.Second
 )
 
 // ledger knows who fetches what, and what came of it. It only looks on: which bytes a machine gets is no matter of its.
@@ -271,34 +273,28 @@ func (p *piece) percent() int {
 	return int(min(100*p.bytes()/p.size, 99))
 }
 
-// rate is in bytes per second, over the last seconds; 0 where it is not known yet.
-func (p *piece) rate(now time.Time) int64 {
+// rate is that of the last seconds, for people.
+func (p *piece) rate(now time.Time) string {
 	n := p.bytes()
 	if now.Sub(p.between.at) >= rateSpan {
 		p.before, p.between = p.between, mark{now, n}
 	}
-	return perSecond(n-p.before.sent, now.Sub(p.before.at))
+	return rateText(n-p.before.sent, now.Sub(p.before.at))
 }
 
-func perSecond(bytes int64, d time.Duration) int64 {
+// rateText is empty where the time is too short to tell.
+func rateText(bytes int64, d time.Duration) string {
 	if d < time.Second/10 {
-		return 0
-	}
-	return max(int64(float64(bytes)/d.Seconds()), 0)
-}
-
-func rateText(perSecond int64) string {
-	if perSecond == 0 {
 		return ""
 	}
-	return page.Bytes(perSecond) + "/s"
+	return page.Bytes(int64(float64(max(bytes, 0))/d.Seconds())) + "/s"
 }
 
 func (e *entry) fetch(now time.Time) page.Fetch {
 	kind, p := e.current()
 	f := page.Fetch{
 		ID: strconv.Itoa(e.id), Address: e.key.addr.String(), Name: e.name, What: kind.String(), Generation: short(e.generation),
-		Percent: p.percent(), Rate: rateText(p.rate(now)),
+		Percent: p.percent(), Rate: p.rate(now),
 	}
 	f.Progress = fmt.Sprintf("%d %% of %s", f.Percent, page.Bytes(p.size))
 	if kind == isoFile {
@@ -323,7 +319,7 @@ func (e *entry) boot() page.Boot {
 	if !e.began.IsZero() {
 		took := e.touched.Sub(e.began)
 		b.Time, b.Took = e.began.Format("Jan _2 15:04:05"), page.Duration(took)
-		b.Rate = rateText(perSecond(e.pieces[kernelFile].sent+e.pieces[initramfsFile].sent+e.pieces[isoFile].sent, took))
+		b.Rate = rateText(e.pieces[kernelFile].sent+e.pieces[initramfsFile].sent+e.pieces[isoFile].sent, took)
 	}
 	b.Result, b.Mark = e.result()
 	return b

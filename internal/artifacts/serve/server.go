@@ -113,7 +113,11 @@ func Run(ctx context.Context, o Options) (err error) {
 
 // newHandler opens what is served.
 func newHandler(o Options) (*handler, error) {
-	h := &handler{store: o.Store, log: o.Log, clock: o.Now, stats: newStats(), browser: newBrowser(o)}
+	h := &handler{store: o.Store, log: o.Log, clock: o.Now, stats: newStats()}
+	var err error
+	if h.browser, err = newBrowser(o); err != nil {
+		return nil, err
+	}
 	if o.Extra != "" {
 		root, err := os.OpenRoot(o.Extra)
 		if err != nil {

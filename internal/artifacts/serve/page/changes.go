@@ -67,7 +67,7 @@ func inputs(m artifacts.Manifest) []input {
 // namedChanges is how many names a kind of changes lists.
 const namedChanges = 8
 
-// Changes says what differs between two generations, a line for each kind of input and each file; empty for none.
+// Changes says what differs between two generations, a line for each kind of input and one for the files; empty for none.
 func Changes(was, is artifacts.Manifest) []string {
 	type key struct{ kind, name string }
 	before, after := map[key][]input{}, map[key][]input{}
@@ -103,7 +103,10 @@ func Changes(was, is artifacts.Manifest) []string {
 			all = append(all, kind+": "+few(of))
 		}
 	}
-	return append(all, sizes(was, is)...)
+	if of := sizes(was, is); len(of) > 0 {
+		all = append(all, "files: "+few(of))
+	}
+	return all
 }
 
 // difference of an input: its packages may stand in several sets, with one version in all or several.
@@ -157,9 +160,9 @@ func sizes(was, is artifacts.Manifest) []string {
 		delete(before, f.Name)
 		switch {
 		case !ok:
-			all = append(all, f.Name+" "+Bytes(f.Size)+", new")
+			all = append(all, f.Name+" "+Bytes(f.Size)+" (new)")
 		case old != f.Size:
-			all = append(all, f.Name+" "+Bytes(f.Size)+", "+change(old, f.Size))
+			all = append(all, f.Name+" "+Bytes(f.Size)+" ("+change(old, f.Size)+")")
 		}
 	}
 	for _, f := range was.Files {

@@ -130,31 +130,40 @@ type View struct {
 	Boots   []Boot
 }
 
-// drawn is a treemap with what makes its ids unique.
+// drawn is a treemap with what makes its ids unique in a page.
 type drawn struct {
 	ID  plan.Arch
 	Map Treemap
 }
 
-// Render writes the page.
-func Render(w io.Writer, v View) error {
+// Page makes pages. Its methods may be called from several goroutines.
+type Page struct{ t *template.Template }
+
+// New reads the template.
+func New() (*Page, error) {
 	t, err := template.New("page").Funcs(template.FuncMap{
 		"bytes": Bytes, "percent": percent,
-		"age":   func(then time.Time) string { return Age(v.Now, then) },
-		"pair":  func(arch plan.Arch, m Treemap) drawn { return drawn{arch, m} },
-		"noRow": func() Fetch { return Fetch{} }, "noBoot": func() Boot { return Boot{} },
+		"pair":   func(arch plan.Arch, m Treemap) drawn { return drawn{arch, m} },
+		"noRow":  func() Fetch { return Fetch{} },
+		"noBoot": func() Boot { return Boot{} },
 	}).Parse(source)
-	if err != nil {
-		return err
-	}
-	return t.Execute(w, v)
+	return &Page{t}, err
 }
+
+// Render writes one.
+func (p *Page) Render(w io.Writer, v View) error { return p.t.Execute(w, v) }
+
+// Age says how long ago something was.
+func (v View) Age(then time.Time) string { return age(v.Now, then) }
+
+// listedGenerations is how many generations a page has.
+const listedGenerations = 30
 
 // NewSite arranges what is published and what is kept. reports has what could be read of the published reports, warn
 // says what will not work with a generation.
 func NewSite(set artifacts.Set, all []artifacts.Listed, reports map[plan.Arch]*artifacts.Report, warn func(artifacts.Manifest) string) Site {
 	var s Site
-	for i, l := range all {
+	for i, l := range all[:min(len(all), listedGenerations)] {
 		g := generation(l)
 		if older := slices.IndexFunc(all[i+1:], func(o artifacts.Listed) bool { return sameLine(l, o) }); older >= 0 {
 			before := all[i+1+older]

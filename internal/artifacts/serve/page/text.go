@@ -38,8 +38,8 @@ func Duration(d time.Duration) string {
 	return fmt.Sprintf("%d h %d min", int(d.Hours()), int(d.Minutes())%60)
 }
 
-// Age says how long ago something was, in one unit; nothing where one of both times is not known.
-func Age(now, then time.Time) string {
+// age says how long ago something was, in one unit; nothing where one of both times is not known.
+func age(now, then time.Time) string {
 	if now.IsZero() || then.IsZero() {
 		return ""
 	}

@@ -86,7 +86,7 @@ const (
 	colors     = 8     // of page.css
 	letter     = 6.6   // width of one, in user units; the style sheet sets the size of the type
 	heading    = 17    // height of a container's name
-	gap        = 1.5
+	gap        = 2     // between containers; half of it between directories
 )
 
 // Share is a part of the initramfs, for the table beside the treemap and for its rectangles.
@@ -199,7 +199,7 @@ func draw(class string, width, height float64, parts []part) Treemap {
 		sizes = append(sizes, p.bytes)
 	}
 	for i, place := range squarify(sizes, rect{0, 0, width, height}) {
-		g := Group{rect: inset(place, gap), Color: i % colors, Name: fit(parts[i].name, place.W-8)}
+		g := Group{rect: inset(place, gap), Color: i % colors, Name: fit(parts[i].name, 0.9*place.W-8)} // it is bold
 		inner := g.rect
 		if place.H < 2*heading {
 			g.Name = ""
