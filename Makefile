@@ -4,7 +4,7 @@ GOLANGCI := github.com/golangci/golangci-lint/v2/cmd/golangci-lint@v2.15.0
 
 MAKEFLAGS += --no-print-directory
 .DEFAULT_GOAL := help
-.PHONY: help hook test build engine test-tools check fuzz lint bench soak test-arm64 docs clean
+.PHONY: help hook test screenshots build engine test-tools check fuzz lint bench soak test-arm64 docs clean
 
 help: ## list the targets
 	@sed -n 's/^\([a-z-]*\):.*## \(.*\)/  make \1\t\2/p' Makefile | expand -t 20
@@ -15,6 +15,11 @@ hook: engine ## build HookOS into out/hook; ARCH=x86_64 or aarch64
 test: check test-tools engine fuzz ## everything that CI runs
 	go test -timeout 2h $$(go list ./... | grep -v /test$$)
 	go test -timeout 5h -v -count=1 ./test
+	@$(MAKE) screenshots
+
+screenshots: ## pictures of the server's page, into out/test
+	mkdir -p out/test
+	go test ./internal/artifacts/serve -run InChromium -artifacts -outputdir out/test
 
 build: ## bin/hookbuild, a static program
 	CGO_ENABLED=0 go build -trimpath -o bin/hookbuild ./cmd/hookbuild

@@ -16,7 +16,7 @@ func (p *program) serveCommand() *cli.Command {
 	return &cli.Command{
 		Name: "serve", Usage: "serve the published files over HTTP, for hookImagesURLPath",
 		Description: "What hookbuild all or linuxkit publishes is served from the next request on. A machine that has taken a kernel gets the\n" +
-			"initramfs that belongs to it, also where another one has been published in between.\n\n" +
+			"initramfs that belongs to it, also where another one has been published in between. A browser gets a page that shows who fetches what.\n\n" +
 			"Plain HTTP is what iPXE speaks without ado. iPXE as Tinkerbell builds it trusts public certificate authorities only, and takes\n" +
 			"only certificates with RSA keys: one that is self-signed, or of your own authority, ends the boot. --tls-cert is for other clients.\n\n" +
 			"Example:\n" +
