@@ -94,7 +94,7 @@ func (c *chromium) text(t *testing.T, expression string) string {
 	t.Helper()
 	ctx, cancel := context.WithTimeout(c.ctx, 2*time.Minute)
 	defer cancel()
-	value, err := chromedp.Run(ctx, chromedp.Evaluate[string]("String("+expression+")"))
+	value, err := chromedp.Run(ctx, chromedp.Evaluate[string](`(async () => String(await (`+expression+`)))()`, chromedp.EvalAwaitPromise))
 	if err != nil {
 		t.Fatalf("%s: %v", expression, err)
 	}
@@ -117,6 +117,7 @@ func (c *chromium) until(t *testing.T, what, expression string) {
 // screenshot keeps a picture of the whole page; go test -artifacts says where.
 func (c *chromium) screenshot(t *testing.T, name string) {
 	t.Helper()
+	c.until(t, "the picture to be drawn", `new Promise(r => requestAnimationFrame(() => requestAnimationFrame(() => r(true))))`)
 	png, err := chromedp.Run(c.ctx, chromedp.FullScreenshot(100))
 	if err == nil {
 		err = os.WriteFile(filepath.Join(t.ArtifactDir(), name+".png"), png, 0o644)

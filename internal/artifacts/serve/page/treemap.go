@@ -86,7 +86,8 @@ const (
 	colors     = 8     // of page.css
 	letter     = 6.6   // width of one, in user units; the style sheet sets the size of the type
 	heading    = 17    // height of a container's name
-	gap        = 2     // between containers; half of it between directories
+	gap        = 2     // between containers
+	thinGap    = 1.5   // between directories
 )
 
 // Share is a part of the initramfs, for the table beside the treemap and for its rectangles.
@@ -212,7 +213,7 @@ func draw(class string, width, height float64, parts []part) Treemap {
 			sizes = append(sizes, s.Bytes)
 		}
 		for j, place := range squarify(sizes, inner) {
-			g.Cells = append(g.Cells, cell(inset(place, gap/2), parts[i].shares[j]))
+			g.Cells = append(g.Cells, cell(inset(place, thinGap), parts[i].shares[j]))
 		}
 		m.Groups = append(m.Groups, g)
 	}
