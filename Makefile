@@ -15,11 +15,11 @@ hook: engine ## build HookOS into out/hook; ARCH=x86_64 or aarch64
 test: check test-tools engine fuzz ## everything that CI runs
 	go test -timeout 2h $$(go list ./... | grep -v /test$$)
 	go test -timeout 5h -v -count=1 ./test
-	@$(MAKE) screenshots
 
-screenshots: ## pictures of the server's page, into out/test
+screenshots: ## the server's page in Chromium, and pictures of it into out/test
+	@command -v chromium >/dev/null || (cd .ci && ./apt chromium)
 	mkdir -p out/test
-	go test ./internal/artifacts/serve -run InChromium -artifacts -outputdir out/test
+	go test ./internal/artifacts/serve -tags soak -run InChromium -artifacts -outputdir out/test
 
 build: ## bin/hookbuild, a static program
 	CGO_ENABLED=0 go build -trimpath -o bin/hookbuild ./cmd/hookbuild
@@ -55,6 +55,7 @@ bench: test-tools engine ## benchmarks, and the numbers of docs/benchmarks.md; t
 	go test ./test -tags bench -run Bench -v -timeout 2h
 
 soak: test-tools engine ## tests that take hours, whole kernel builds among them
+	@$(MAKE) screenshots
 	go test ./test -tags soak -run Soak -v -timeout 5h
 
 test-arm64: test-tools engine ## HookOS for aarch64 in QEMU: Docker, agent, embedded images; takes long
