@@ -226,8 +226,8 @@ func (m *machine) sh(command string) string {
 	return out
 }
 
-// said is what HookOS writes on its consoles, whatever else is being written there.
-var said = regexp.MustCompile(`(?m)^\n?HookOS[ :].*\n`)
+// said is what HookOS says on its consoles, whatever else is being written there.
+var said = regexp.MustCompile(`(?m)^\n?HookOS( \w+)*:.*\n`)
 
 // try runs a command in the machine's shell.
 func (m *machine) try(command string) (out string, code int) {
