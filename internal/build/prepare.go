@@ -30,7 +30,7 @@ import (
 
 // format is the version of everything in our own code that decides about bytes and is not hashed otherwise:
 // the tree's layout, the archive, the compressor. It enters the plan id; count it up with every such change.
-const format = "2"
+const format = "3"
 
 // componentScheme marks an image reference that is a directory with a Dockerfile.
 const componentScheme = "build:"

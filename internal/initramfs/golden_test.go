@@ -5,5 +5,5 @@ package initramfs
 const (
 	goldenArchive = "ccdf5ec4b391d28e478c5a8347c359678edb762a692c01235f0c963e67683887"
 	goldenGzip    = "ecc584f1b953b6c0307ac4daa1f16e5cef0cf1060214a8276ca2c775350feab8"
-	goldenZstd    = "92032c2b13e5b3f283669d8a5a497ffd88733e2499e237d9a83ff616fbe2f0d0"
+	goldenZstd    = "473151a370fc9a3654c60ea922ed5d92be20ac02b142224b380fd7c1c599c76b"
 )
