@@ -5,6 +5,7 @@ import (
 	"context"
 	"encoding/json"
 	"errors"
+	"net/http"
 	"os"
 	"os/exec"
 	"path/filepath"
@@ -13,6 +14,7 @@ import (
 	"testing"
 	"time"
 
+	"github.com/hookbuild/hookbuild/internal/build"
 	"github.com/hookbuild/hookbuild/internal/debian"
 	"github.com/hookbuild/hookbuild/internal/resolve"
 )
@@ -96,14 +98,23 @@ func (p *project) lock(flavor string) resolve.Entry {
 	return lock.Flavors[flavor]
 }
 
-// cached is a package in the user's cache.
+// cached is a package in the user's cache. It is fetched where it is missing: an engine that has the images which were
+// made of it spares hookbuild the download.
 func cached(t testing.TB, pkg debian.Package) string {
 	t.Helper()
 	dir, err := os.UserCacheDir()
 	if err != nil {
 		t.Fatal(err)
 	}
-	return filepath.Join(dir, "hookbuild", "debs", pkg.SHA256+".deb")
+	packages := build.Packages{
+		Client: &debian.Client{HTTP: &http.Client{}, CacheDir: filepath.Join(dir, "hookbuild")},
+		Apt:    os.DirFS("/etc/apt"),
+	}
+	files, err := packages.Fetch(t.Context(), []debian.Package{pkg}, nil)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return files[pkg.SHA256]
 }
 
 // command is hookbuild in the project, its progress shown in the test's log.
