@@ -63,6 +63,7 @@ const (
 	stagePush      = "push"
 	stageModules   = "modules"
 	stageUserland  = "userland"
+	stageImages    = "images"
 	stageInitramfs = "initramfs"
 	stageISOTools  = "iso-tools"
 	stageISO       = "iso"
@@ -193,7 +194,7 @@ type images struct {
 	components map[string]string // by reference
 }
 
-// images makes the kernel's and the component images where the engine lacks them.
+// images makes the kernel's and the component images where the engine lacks them, and brings all others into the cache.
 func (b *Builder) images(ctx context.Context, j *Job, r *recorder) (images, error) {
 	img := images{components: map[string]string{}}
 	baseRef, err := b.debian(ctx, j, r, stageBase, resolve.BaseSet)
@@ -211,6 +212,7 @@ func (b *Builder) images(ctx context.Context, j *Job, r *recorder) (images, erro
 	if len(j.Components) > 0 {
 		group.Go(func() error { return b.components(ctx, j, r, baseRef, img.components) })
 	}
+	group.Go(func() error { return b.bring(ctx, j, r) })
 	return img, group.Wait()
 }
 

@@ -12,6 +12,7 @@ import (
 	"github.com/opencontainers/image-spec/specs-go"
 	ocispec "github.com/opencontainers/image-spec/specs-go/v1"
 
+	"github.com/hookbuild/hookbuild/internal/engine"
 	"github.com/hookbuild/hookbuild/internal/filetree"
 	"github.com/hookbuild/hookbuild/internal/image"
 	"github.com/hookbuild/hookbuild/internal/linuxkit"
@@ -44,6 +45,35 @@ func (b *Builder) imageSource(j *Job, r *recorder, made images) *imageSource {
 			return f
 		},
 	}
+}
+
+// bring is a stage that brings the pinned images into the cache, where it lacks one. An image's files are looked at
+// when they are used; what is missing is known before a kernel has been compiled, and the engine hands an image out
+// while the kernel's modules are read.
+func (b *Builder) bring(ctx context.Context, j *Job, r *recorder) error {
+	var lacking []resolve.Image
+	for _, p := range j.Entry.Images {
+		if !b.Packages.images(p.Platform).Holds(pinOf(p)) {
+			lacking = append(lacking, p)
+		}
+	}
+	if len(lacking) == 0 {
+		return nil
+	}
+	return r.stage(ctx, stageImages, func(ctx context.Context, log func(engine.Event)) (string, error) {
+		for _, p := range lacking {
+			log(engine.Event{Step: "bring " + p.Ref})
+			if _, err := b.Packages.images(p.Platform).Read(ctx, pinOf(p)); err != nil {
+				return "", err
+			}
+			log(engine.Event{Step: "bring " + p.Ref, Done: true})
+		}
+		return fmt.Sprintf("brought %d of %d", len(lacking), len(j.Entry.Images)), nil
+	})
+}
+
+func pinOf(p resolve.Image) image.Pin {
+	return image.Pin{Ref: p.Ref, Config: p.Config, Manifest: p.Manifest}
 }
 
 // initramfsCapability is the attribute that file capabilities(7) are kept in.

@@ -98,6 +98,40 @@ func TestImagesOfFiles(t *testing.T) {
 	}
 }
 
+func TestImagesAreBroughtFirst(t *testing.T) {
+	p := newProject(t)
+	p.lock()
+	ref := p.archive("tool.tar", files{{"bin/", ""}, {"bin/tool", "elf"}})
+	e, _ := newEngine(t)
+	p.pkg.Images = image.Finder{Engine: e, Cache: p.pkg.Client.CacheDir, Dir: p.dir}
+	build := func(file string, between func()) (*heard, error) {
+		p.req.LinuxKit = []string{p.file("my.yaml", "init: [\""+ref+"\"]\nfiles: [{path: etc/"+file+", contents: a}]\n")}
+		j, err := Prepare(t.Context(), p.req, p.pkg)
+		if err != nil {
+			t.Fatal(err)
+		}
+		between()
+		h := &heard{}
+		_, err = p.builder(e, t.TempDir(), h, ticking()).All(t.Context(), j)
+		return h, err
+	}
+	if h, err := build("first", func() {}); err != nil || !h.has("start images") {
+		t.Errorf("the cache is empty: %v, %q", err, h.lines)
+	}
+	if h, err := build("second", func() {}); err != nil || h.has("start images") {
+		t.Errorf("the cache has it: %v, %q", err, h.lines)
+	}
+	var nowhere *image.NotFoundError
+	h, err := build("third", func() {
+		if err := errors.Join(os.RemoveAll(filepath.Join(p.pkg.Client.CacheDir, "layers")), os.Remove(filepath.Join(p.dir, "tool.tar"))); err != nil {
+			t.Fatal(err)
+		}
+	})
+	if !errors.As(err, &nowhere) || h.has("start initramfs") {
+		t.Errorf("it is nowhere: %v, %q", err, h.lines)
+	}
+}
+
 // checkLayout follows an image layout from its index to its configuration, and checks every blob's digest.
 func checkLayout(t *testing.T, tree map[string]string, dir, config string) {
 	t.Helper()

@@ -143,6 +143,18 @@ func (f Finder) Read(ctx context.Context, pin Pin) (Image, error) {
 	return f.fetch(ctx, pin, places, tried)
 }
 
+// Holds is true where the cache has a file for each part of the pinned image. Nothing is read but its configuration, so
+// that Read may still find a layer damaged, and bring it anew.
+func (f Finder) Holds(pin Pin) bool {
+	c := cache{f.Cache}
+	raw, err := c.document(pin.Config)
+	if err != nil {
+		return false
+	}
+	config, err := registry.ParseConfig(raw, f.Platform)
+	return err == nil && c.hasLayers(config.RootFS.DiffIDs)
+}
+
 // readLocal reads the pinned image, which a layout or an archive has, through the cache.
 func (f Finder) readLocal(ctx context.Context, pin Pin, got *found) (Image, error) {
 	defer got.close()
