@@ -440,7 +440,7 @@ func (p *program) request(c *cli.Context, s settings, cfg *config.Config, f conf
 		Flavor: f, HostArch: hostArch, Suite: cfg.Debian.Suite, Epoch: epoch, Vars: vars, Home: home,
 		Base: c.String("base"), Single: c.Bool("single-segment"), AllowLostCapabilities: c.Bool("allow-lost-capabilities"),
 		LockFile: filepath.Join(s.project, resolve.LockName),
-		LinuxKit: c.StringSlice("file"), Command: commandFor(c, f), Version: release, Project: project,
+		LinuxKit: c.StringSlice("file"), Command: p.commandFor(c, f), Version: release, Project: project,
 		Configs:   build.Overlay{Upper: sub(project, "kernel/configs"), Lower: configs.Files},
 		Userland:  build.Overlay{Upper: sub(project, "userland"), Lower: userland.Files},
 		BootSeeds: boot.Packages(f.Arch), Packages: userland.Packages,
@@ -527,8 +527,8 @@ func varsOf(c *cli.Context, cfg *config.Config) (map[string]string, error) {
 	return vars, nil
 }
 
-// commandFor is the command that builds the same again, given the same project.
-func commandFor(c *cli.Context, f config.Flavor) string {
+// commandFor is the command that builds the same again, given the same project, as a line for a POSIX shell.
+func (p *program) commandFor(c *cli.Context, f config.Flavor) string {
 	words := []string{"hookbuild", "linuxkit", f.ID}
 	if base := c.String("base"); base != "" {
 		words = append(words, "--base", filepath.Base(base))
@@ -564,6 +564,9 @@ func commandFor(c *cli.Context, f config.Flavor) string {
 	}
 	for i, w := range words {
 		words[i] = quoted(w)
+	}
+	if epoch := p.Getenv("SOURCE_DATE_EPOCH"); epoch != "" { // which comes before the lock's
+		words = slices.Insert(words, 0, "SOURCE_DATE_EPOCH="+quoted(epoch))
 	}
 	return strings.Join(words, " ")
 }

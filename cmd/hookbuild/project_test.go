@@ -39,11 +39,25 @@ func TestCommandFor(t *testing.T) {
 		{"places and looks do not count", []string{"all", "--out", "o", "--json", "--offline", "--progress", "json"}, "hookbuild all mine"},
 	} {
 		t.Run(tc.name, func(t *testing.T) {
-			if got := commandFor(parse(t, tc.args...), config.Flavor{ID: "mine"}); got != tc.want {
+			if got := withEnv("").commandFor(parse(t, tc.args...), config.Flavor{ID: "mine"}); got != tc.want {
 				t.Errorf("got  %s\nwant %s", got, tc.want)
 			}
 		})
 	}
+	want := "SOURCE_DATE_EPOCH=1700000000 hookbuild all mine"
+	if got := withEnv("1700000000").commandFor(parse(t, "all"), config.Flavor{ID: "mine"}); got != want {
+		t.Errorf("got  %s\nwant %s", got, want)
+	}
+}
+
+// withEnv is a program whose environment has nothing but SOURCE_DATE_EPOCH, or nothing.
+func withEnv(epoch string) *program {
+	return &program{system: system{Getenv: func(name string) string {
+		if name == "SOURCE_DATE_EPOCH" {
+			return epoch
+		}
+		return ""
+	}}}
 }
 
 func TestInitramfsOf(t *testing.T) {

@@ -27,6 +27,7 @@ func (p *program) serveCommand() *cli.Command {
 			&cli.StringFlag{Name: "listen", Value: ":8080", Usage: "`ADDRESS` to listen on"},
 			&cli.BoolFlag{Name: "force-port", Usage: "listen also where EKS Anywhere needs the port"},
 			&cli.StringFlag{Name: "extra", Usage: "`DIR` whose files are served at /extra/, such as OS images for osImageURL"},
+			&cli.IntFlag{Name: "max-connections", Value: serve.DefaultConnections, Usage: "`NUMBER` of connections that may be open; further ones are told to come again (503)"},
 			&cli.StringFlag{Name: "admin-listen", Usage: "`ADDRESS` for /metrics (Prometheus), /healthz and /readyz (default: none)"},
 			&cli.StringFlag{Name: "tls-cert", Usage: "`FILE` with a certificate chain, for HTTPS instead of HTTP; read anew when it changes"},
 			&cli.StringFlag{Name: "tls-key", Usage: "`FILE` with the key of --tls-cert"},
@@ -53,6 +54,9 @@ func (p *program) serve(c *cli.Context) error {
 			return err
 		}
 	}
+	if n := c.Int("max-connections"); n < 1 {
+		return &usageError{fmt.Sprintf("--max-connections %d: want 1 or more", n)}
+	}
 	if (c.String("tls-cert") == "") != (c.String("tls-key") == "") {
 		return &usageError{"--tls-cert and --tls-key belong together"}
 	}
@@ -70,7 +74,7 @@ func (p *program) serve(c *cli.Context) error {
 		s.log.Warn("Tinkerbell's iPXE trusts public certificate authorities and RSA keys only; without such a certificate machines do not boot from here")
 	}
 	err = serve.Run(c.Context, serve.Options{
-		Listen: c.String("listen"), Store: store, Log: s.log, Now: p.Now, Extra: c.String("extra"),
+		Listen: c.String("listen"), Store: store, Log: s.log, Now: p.Now, Extra: c.String("extra"), Connections: c.Int("max-connections"),
 		TLSCert: c.String("tls-cert"), TLSKey: c.String("tls-key"), AdminListen: c.String("admin-listen"),
 		AdminReady: func(addr net.Addr) { s.log.Info("metrics and health", "listen", addr.String()) },
 		Ready:      func(addr net.Addr) { ready = p.announce(s, store, scheme, addr) },

@@ -24,7 +24,7 @@ type Listed struct {
 	Current  bool      // published
 	Previous bool      // what Rollback would publish
 	Held     bool      // by a process, a server that serves it for instance
-	Damaged  error     // a *DamagedError where its manifest cannot be read: then only Dir, Made and Held are known
+	Damaged  error     // a *DamagedError where its manifest cannot be read: then Manifest and Bytes are not known
 }
 
 // ID is the plan id, which is the directory's name.
@@ -57,6 +57,7 @@ func (s *Store) generations() ([]Listed, error) {
 	if err != nil {
 		return nil, err
 	}
+	published := slices.Collect(maps.Values(current))
 	previous := map[string]bool{}
 	for arch, id := range current {
 		previous[past.before(arch, id, s.intact)] = true
@@ -70,7 +71,7 @@ func (s *Store) generations() ([]Listed, error) {
 		if err != nil {
 			return nil, err
 		}
-		l.Current = l.Damaged == nil && current[l.Manifest.Plan.Arch] == id
+		l.Current = slices.Contains(published, id) // of a damaged one nobody knows the architecture
 		l.Previous = previous[id]
 		all = append(all, l)
 	}

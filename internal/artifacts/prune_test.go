@@ -5,6 +5,7 @@ import (
 	"os"
 	"path/filepath"
 	"slices"
+	"strings"
 	"testing"
 	"time"
 
@@ -132,6 +133,22 @@ func TestPruneRemovesDamagedOnes(t *testing.T) {
 	}
 }
 
+// What is published is not removed, whatever has become of its generation: a server goes on serving it.
+func TestPruneKeepsWhatIsPublished(t *testing.T) {
+	s := newStore(t)
+	ids := aged(t, s, "1", "2")
+	if err := os.WriteFile(filepath.Join(s.generationDir(ids[1]), ManifestName), []byte("{"), 0o644); err != nil {
+		t.Fatal(err)
+	}
+	all, err := s.Generations()
+	if err != nil || !all[0].Current || all[0].Damaged == nil || all[0].ID() != ids[1] {
+		t.Errorf("listed %+v, %v", all, err)
+	}
+	if gone, err := s.Prune(1, false); err != nil || len(gone) != 0 {
+		t.Errorf("removed %+v, %v", gone, err)
+	}
+}
+
 func TestHoldOfNothing(t *testing.T) {
 	s := newStore(t)
 	ids := aged(t, s, "1")
@@ -252,7 +269,28 @@ func TestVerify(t *testing.T) {
 	if err := s.VerifyGeneration(t.Context(), ids[0], nil); !errors.As(err, &damaged) || filepath.Base(damaged.Path) != "extra" {
 		t.Errorf("got %v, want extra", err)
 	}
-	if err := s.VerifyCurrent(t.Context(), nil); !errors.As(err, &damaged) || filepath.Base(damaged.Path) != ChecksumName {
-		t.Errorf("got %v, want %s", err, ChecksumName)
+	if err := s.VerifyCurrent(t.Context(), nil); !errors.As(err, &damaged) || filepath.Base(damaged.Path) != ChecksumName || !strings.HasPrefix(damaged.Reason, "line 1 ") {
+		t.Errorf("got %v, want line 1 of %s", err, ChecksumName)
+	}
+}
+
+func TestFirstDifference(t *testing.T) {
+	for _, c := range []struct {
+		got, want string
+		line      int
+		text      string
+	}{
+		{"a\nb\n", "a\nb\n", 0, ""},
+		{"", "a\n", 1, "a"},
+		{"a\nc\n", "a\nb\n", 2, "b"},
+		{"a\n", "a\nb\n", 2, "b"},
+		{"a\nb", "a\nb\n", 3, ""},
+		{"a\nb\nc\n", "a\nb\n", 3, ""},
+		{"a\nb\n\n", "a\nb\n", 4, ""},
+		{"a\r\nb\n", "a\nb\n", 1, "a"},
+	} {
+		if line, text := firstDifference([]byte(c.got), []byte(c.want)); line != c.line || text != c.text {
+			t.Errorf("%q for %q: got line %d, %q; want %d, %q", c.got, c.want, line, text, c.line, c.text)
+		}
 	}
 }

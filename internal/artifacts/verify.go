@@ -65,10 +65,26 @@ func verifyChecksums(set Set) error {
 			files = append(files, f.File)
 		}
 	}
-	if !bytes.Equal(got, checksums(files)) {
-		return &DamagedError{Path: path, Reason: "its sums are not those of the manifest"}
+	if line, text := firstDifference(got, checksums(files)); line > 0 {
+		return &DamagedError{Path: path, Reason: fmt.Sprintf("line %d is not what the manifests say: want %q", line, text)}
 	}
 	return nil
+}
+
+// firstDifference finds the first line of got, from 1, that is not that of want, and returns want's, "" after its end. 0
+// where there is none.
+func firstDifference(got, want []byte) (line int, text string) {
+	lines := bytes.Split(got, []byte("\n"))
+	for i, w := range bytes.Split(want, []byte("\n")) {
+		if i == len(lines) || !bytes.Equal(lines[i], w) {
+			return i + 1, string(w)
+		}
+		line = i + 1
+	}
+	if line < len(lines) {
+		return line + 1, ""
+	}
+	return 0, ""
 }
 
 // onlyThese says whether dir holds nothing but the files.

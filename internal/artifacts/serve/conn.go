@@ -24,8 +24,7 @@ const (
 
 	unsent = 256 << 10 // bytes
 
-	defaultConnections = 8192
-	turnedAway         = 256 // connections over the limit that are open at a time to be told so
+	turnedAway = 256 // connections over the limit that are open at a time to be told so
 )
 
 // gate is a listener that takes a limited number of connections and marks those that are one too many, so that they
@@ -41,7 +40,7 @@ type gate struct {
 }
 
 func newGate(l net.Listener, o Options) *gate {
-	limit := cmp.Or(o.Connections, defaultConnections)
+	limit := cmp.Or(o.Connections, DefaultConnections)
 	return &gate{
 		Listener: l, now: o.Now, time: cmp.Or(o.patience, patience), limit: limit,
 		slots: make(chan struct{}, limit+turnedAway), closed: make(chan struct{}),

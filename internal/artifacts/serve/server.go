@@ -26,6 +26,9 @@ const (
 	maxHeader     = 16 << 10 // bytes; iPXE sends some 200
 )
 
+// DefaultConnections is how many may be open at a time where nobody says how many.
+const DefaultConnections = 8192
+
 // Options says what Run serves and where.
 type Options struct {
 	Listen string // "host:port"; an empty host is every address
@@ -43,7 +46,7 @@ type Options struct {
 	Names func(addr netip.Addr) string
 
 	Extra       string // directory whose files are served at /extra/; empty for none
-	Connections int    // open at a time; more are answered with 503. 0 is 8192
+	Connections int    // open at a time; more are answered with 503. 0 is DefaultConnections
 
 	TLSCert, TLSKey string // files in PEM; both empty for plain HTTP
 
