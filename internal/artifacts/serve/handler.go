@@ -18,6 +18,7 @@ import (
 	"time"
 
 	"github.com/hookbuild/hookbuild/internal/artifacts"
+	"github.com/hookbuild/hookbuild/internal/plan"
 )
 
 const (
@@ -212,7 +213,7 @@ func (h *handler) openPaired(r *http.Request, name string) (*file, func(bool), e
 	if err != nil {
 		kernel, initramfs = false, false
 	}
-	key := machineKey{remote.Addr().Unmap(), arch}
+	key := machineKey{addr: remote.Addr().Unmap(), arch: arch}
 	if initramfs {
 		wanted := strings.Trim(r.Header.Get("If-Range"), `"`)
 		gen, done, ok := h.pairs.initramfs(key, r.RemoteAddr, wanted, r.Method == http.MethodGet)
@@ -225,14 +226,43 @@ func (h *handler) openPaired(r *http.Request, name string) (*file, func(bool), e
 		}
 	}
 	f, err := h.openPublished(name)
-	if err != nil || !kernel || r.Method != http.MethodGet {
+	if err != nil || r.Method != http.MethodGet {
 		return f, nothing, err
+	}
+	if kind, arch, ok := kindOf(f); ok && kind == isoFile && key.addr.IsValid() && r.Header.Get("Range") != "" {
+		return h.openISO(r, f, key.addr, arch, name)
+	}
+	if !kernel {
+		return f, nothing, nil
 	}
 	done, err := h.pairs.kernel(key, r.RemoteAddr, f.generation)
 	if err != nil {
 		h.log.WarnContext(r.Context(), "this machine gets the newest initramfs, whichever that is", "remote", r.RemoteAddr, "error", err)
 	}
 	return f, done, nil
+}
+
+// openISO opens the ISO that an address has begun to read in parts; newest is the published one, which it gets where it
+// has begun with none, or where that one had no ISO of this name.
+func (h *handler) openISO(r *http.Request, newest *file, addr netip.Addr, arch plan.Arch, name string) (*file, func(bool), error) {
+	gen, done, err := h.pairs.isoPart(addr, arch, newest.generation)
+	ended := func(bool) { done() }
+	if err != nil {
+		h.log.WarnContext(r.Context(), "parts of this ISO are of the newest one, whichever that is", "remote", r.RemoteAddr, "error", err)
+		return newest, ended, nil
+	}
+	if gen.ID() == newest.generation {
+		return newest, ended, nil
+	}
+	f, err := openOf(gen, name, mayChange)
+	if errors.Is(err, errAbsent) {
+		return newest, ended, nil
+	}
+	defer newest.Close()
+	if err != nil {
+		done()
+	}
+	return f, ended, err
 }
 
 // ready says whether there is something to serve.

@@ -134,10 +134,10 @@ func (l *ledger) begin(addr netip.Addr, f *file, part bool, sent *atomic.Int64) 
 	now := l.clock()
 	l.mu.Lock()
 	defer l.mu.Unlock()
-	e := l.find(machineKey{addr, arch}, f.generation, kind, part, now)
+	e := l.find(machineKey{addr: addr, arch: arch}, f.generation, kind, part, now)
 	if e == nil {
 		l.last++
-		e = &entry{id: l.last, key: machineKey{addr, arch}, name: name, generation: f.generation, began: now}
+		e = &entry{id: l.last, key: machineKey{addr: addr, arch: arch}, name: name, generation: f.generation, began: now}
 		l.all = append(l.all, e)
 		l.still++
 	}

@@ -34,6 +34,9 @@ const (
 //   - a kernel that was not sent whole does not count, and an initramfs that was not sent whole may be asked for again;
 //   - where no kernel waits, the address gets the initramfs of its last boot.
 //
+// An ISO is read in thousands of parts, by smee for all machines: the address gets those of the generation that it began
+// with, as long as it is remembered.
+//
 // A generation that somebody may still ask for is held, so that it is not removed.
 type pairs struct {
 	now  func() time.Time
@@ -49,9 +52,10 @@ type pairs struct {
 type machineKey struct {
 	addr netip.Addr
 	arch plan.Arch
+	iso  bool // who reads an ISO in parts, which is a group of its own
 }
 
-// machine is what stands behind one address, for one architecture.
+// machine is what stands behind one address, for one architecture. Who reads an ISO has one boot.
 type machine struct {
 	key     machineKey
 	last    time.Time
@@ -143,6 +147,26 @@ func (p *pairs) initramfs(key machineKey, conn, wanted string, take bool) (gen a
 	return b.gen.Generation, func(whole bool) {
 		p.ended(m, func() { p.delivered(m, b, before, whole) })
 	}, true
+}
+
+// isoPart returns the generation whose ISO an address gets a part of: the one that it has read before, or that with this
+// id. done is to be called when the part has been sent. An error is as of kernel.
+func (p *pairs) isoPart(addr netip.Addr, arch plan.Arch, id string) (gen artifacts.Generation, done func(), err error) {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	key := machineKey{addr: addr, arch: arch, iso: true}
+	var first *held
+	if _, known := p.machines[key]; !known {
+		if first, err = p.acquire(id); err != nil {
+			return gen, func() {}, err
+		}
+	}
+	m := p.touch(key)
+	if first != nil {
+		m.boots = append(m.boots, &boot{gen: first, state: served})
+	}
+	m.running++
+	return m.boots[0].gen.Generation, func() { p.ended(m, func() {}) }, nil
 }
 
 // delivered is what becomes of a boot whose initramfs was sent, or not. Of the boots that are done only the last one

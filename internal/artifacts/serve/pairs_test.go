@@ -35,7 +35,9 @@ func newPairing(t *testing.T) *pairing {
 	return p
 }
 
-func key(addr string) machineKey { return machineKey{netip.MustParseAddr(addr), plan.X8664} }
+func key(addr string) machineKey {
+	return machineKey{addr: netip.MustParseAddr(addr), arch: plan.X8664}
+}
 
 // took is a kernel that was sent whole.
 func (p *pairing) took(addr, conn, id string) {
@@ -134,7 +136,7 @@ func TestPairs(t *testing.T) {
 		}, "old old new"},
 		{"the other architecture is another machine", func(p *pairing) []string {
 			p.took(a, "1", "old")
-			_, _, ok := p.initramfs(machineKey{netip.MustParseAddr(a), plan.AArch64}, "1", "", true)
+			_, _, ok := p.initramfs(machineKey{addr: netip.MustParseAddr(a), arch: plan.AArch64}, "1", "", true)
 			return []string{fmt.Sprint(ok)}
 		}, "false"},
 	}
@@ -173,6 +175,77 @@ func TestPairsHold(t *testing.T) {
 	running(true)
 	if got := p.gets("192.0.2.3", "4", "", true); got != "slow" {
 		t.Errorf("after a slow kernel: got %s", got)
+	}
+}
+
+// TestISOParts is smee, which reads an ISO in parts while another one is published.
+func TestISOParts(t *testing.T) {
+	p := newPairing(t)
+	part := func(addr, published string) string {
+		gen, done, err := p.isoPart(netip.MustParseAddr(addr), plan.X8664, published)
+		if err != nil {
+			t.Fatal(err)
+		}
+		done()
+		return gen.ID()
+	}
+	var got []string
+	got = append(got, part("192.0.2.1", "old"))
+	for range 3 {
+		p.time = p.time.Add(remembered - time.Second)
+		p.expire()
+		got = append(got, part("192.0.2.1", "new"))
+	}
+	p.took("192.0.2.1", "1", "new")
+	got = append(got, part("192.0.2.1", "new"), part("192.0.2.2", "new"), p.gets("192.0.2.1", "1", "", true))
+	p.time = p.time.Add(remembered + time.Second)
+	p.expire()
+	if p.held["old"] != 0 {
+		t.Error("nobody reads the old one, and it is held")
+	}
+	got = append(got, part("192.0.2.1", "new"))
+	if want := "old old old old old new new new"; strings.Join(got, " ") != want {
+		t.Errorf("got %q, want %q", got, want)
+	}
+	if _, _, err := p.isoPart(netip.MustParseAddr("192.0.2.3"), plan.X8664, "gone"); !errors.Is(err, artifacts.ErrNotFound) {
+		t.Errorf("a generation that is not there: got %v", err)
+	}
+}
+
+// TestISOOverHTTP reads parts of an ISO while others are published, the last without an ISO.
+func TestISOOverHTTP(t *testing.T) {
+	store := newStore(t)
+	name := artifacts.ISOName(plan.X8664)
+	publish := func(flavor string, size int, iso bool) {
+		files := map[string]int{kernel: 1000, initramfs: 1000}
+		if iso {
+			files[name] = size
+		}
+		publishHookOS(t, store, plan.Plan{Flavor: flavor, Arch: plan.X8664}, artifacts.Manifest{}, artifacts.NewReport(artifacts.Archive{}), files)
+	}
+	publish("old", 5000, true)
+	addr := start(t, Options{Store: store, Now: time.Now}).addr
+	part := func(header string) string {
+		resp, body := get(t, addr, "/hook/"+name, header)
+		return fmt.Sprint(resp.StatusCode, " ", string(body))
+	}
+	old, recent := content(name, "old", 5000), content(name, "new", 6000)
+	if got, want := part("Range: bytes=0-99\r\n"), fmt.Sprint(206, " ", string(old[:100])); got != want {
+		t.Errorf("got %s, want %s", got, want)
+	}
+	publish("new", 6000, true)
+	if got, want := part("Range: bytes=100-199\r\n"), fmt.Sprint(206, " ", string(old[100:200])); got != want {
+		t.Errorf("a further part: got %s, want %s", got, want)
+	}
+	if got, want := part("Range: bytes=0-9\r\nIf-Range: "+quote(sum(recent))+"\r\n"), fmt.Sprint(200, " ", string(old)); got != want {
+		t.Errorf("If-Range of another: got %s, want all of the old one", got)
+	}
+	if got, want := part(""), fmt.Sprint(200, " ", string(recent)); got != want {
+		t.Errorf("all of it: got %s, want the newest", got)
+	}
+	publish("none", 0, false)
+	if got := part("Range: bytes=200-299\r\n"); got[:3] != "404" {
+		t.Errorf("no ISO is published: got %s", got)
 	}
 }
 
