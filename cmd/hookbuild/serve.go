@@ -3,6 +3,7 @@ package main
 import (
 	"fmt"
 	"net"
+	"net/netip"
 	"strings"
 
 	"github.com/urfave/cli/v2"
@@ -22,7 +23,7 @@ func (p *program) serveCommand() *cli.Command {
 			"Example:\n" +
 			"  hookbuild serve --listen :8080\n" +
 			"  hookbuild serve --check http://192.0.2.7:8080/hook\n" +
-			"  hookbuild serve --extra /srv/os-images --admin-listen 127.0.0.1:8081 --log-format json",
+			"  hookbuild serve --extra /srv/os-images --hardware hardware.csv --admin-listen 127.0.0.1:8081 --log-format json",
 		Flags: append(commonFlags(),
 			&cli.StringFlag{Name: "listen", Value: ":8080", Usage: "`ADDRESS` to listen on"},
 			&cli.BoolFlag{Name: "force-port", Usage: "listen also where EKS Anywhere needs the port"},
@@ -31,6 +32,7 @@ func (p *program) serveCommand() *cli.Command {
 			&cli.StringFlag{Name: "admin-listen", Usage: "`ADDRESS` for /metrics (Prometheus), /healthz and /readyz (default: none)"},
 			&cli.StringFlag{Name: "tls-cert", Usage: "`FILE` with a certificate chain, for HTTPS instead of HTTP; read anew when it changes"},
 			&cli.StringFlag{Name: "tls-key", Usage: "`FILE` with the key of --tls-cert"},
+			&cli.StringFlag{Name: "hardware", Usage: "`FILE` with the machines (EKS Anywhere's hardware.csv), for their names on the page and in the log; read anew when it changes"},
 			&cli.StringFlag{Name: "check", Usage: "serve nothing: ask the server at `URL` whether it will do for EKS Anywhere and for ISO boot"},
 			&cli.StringFlag{Name: "log-format", Value: "text", Usage: "form of the log: text or json"},
 		),
@@ -60,6 +62,10 @@ func (p *program) serve(c *cli.Context) error {
 	if (c.String("tls-cert") == "") != (c.String("tls-key") == "") {
 		return &usageError{"--tls-cert and --tls-key belong together"}
 	}
+	names, err := machineNames(s, c.String("hardware"))
+	if err != nil {
+		return err
+	}
 	store, err := artifacts.Open(s.out)
 	if err != nil {
 		return err
@@ -74,7 +80,7 @@ func (p *program) serve(c *cli.Context) error {
 		s.log.Warn("Tinkerbell's iPXE trusts public certificate authorities and RSA keys only; without such a certificate machines do not boot from here")
 	}
 	err = serve.Run(c.Context, serve.Options{
-		Listen: c.String("listen"), Store: store, Log: s.log, Now: p.Now, Extra: c.String("extra"), Connections: c.Int("max-connections"),
+		Listen: c.String("listen"), Store: store, Log: s.log, Now: p.Now, Names: names, Extra: c.String("extra"), Connections: c.Int("max-connections"),
 		TLSCert: c.String("tls-cert"), TLSKey: c.String("tls-key"), AdminListen: c.String("admin-listen"),
 		AdminReady: func(addr net.Addr) { s.log.Info("metrics and health", "listen", addr.String()) },
 		Ready:      func(addr net.Addr) { ready = p.announce(s, store, scheme, addr) },
@@ -83,6 +89,14 @@ func (p *program) serve(c *cli.Context) error {
 		err = ready
 	}
 	return err
+}
+
+// machineNames knows the machines of a hardware.csv; nil where there is none.
+func machineNames(s settings, file string) (func(netip.Addr) string, error) {
+	if file == "" {
+		return nil, nil
+	}
+	return serve.HardwareNames(file, s.log)
 }
 
 // checkPort refuses what EKS Anywhere needs, and warns of what it may need. An empty address is none.

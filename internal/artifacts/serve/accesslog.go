@@ -61,15 +61,18 @@ func (w *response) toTheEnd() bool {
 	return false
 }
 
-// logged writes a line for a request that has been answered. Neither query nor headers are in it: they may hold
+// logged writes a line for a request that has been answered. machine is the client's name, "" where nobody knows it. Neither query nor headers are in it: they may hold
 // what is no business of a log.
-func logged(w *response, r *http.Request, log *slog.Logger, duration time.Duration, timed bool) {
+func logged(w *response, r *http.Request, machine string, log *slog.Logger, duration time.Duration, timed bool) {
 	attrs := []slog.Attr{
 		slog.String("remote", r.RemoteAddr),
 		slog.String("method", r.Method),
 		slog.String("path", r.URL.EscapedPath()),
 		slog.Int("status", w.status),
 		slog.Int64("bytes", w.bytes),
+	}
+	if machine != "" {
+		attrs = append(attrs, slog.String("machine", machine))
 	}
 	if timed {
 		attrs = append(attrs, slog.Duration("duration", duration))

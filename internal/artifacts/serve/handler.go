@@ -40,6 +40,7 @@ type handler struct {
 	extra *os.Root         // nil for none
 	pairs *pairs           // nil where every file comes from the current set, since there is no clock
 	stats *stats
+	names func(netip.Addr) string // of machines; nil for none
 
 	browser *browser // nil for none: what is for browsers is not found then
 
@@ -80,7 +81,16 @@ func (h *handler) ServeHTTP(plain http.ResponseWriter, r *http.Request) {
 		h.answerTo(w, r)
 	}
 	h.stats.end(w)
-	logged(w, r, h.log, h.now().Sub(begin), h.clock != nil)
+	logged(w, r, h.machine(r), h.log, h.now().Sub(begin), h.clock != nil)
+}
+
+// machine is what the client is called, "" where nobody knows it.
+func (h *handler) machine(r *http.Request) string {
+	remote, err := netip.ParseAddrPort(r.RemoteAddr)
+	if err != nil || h.names == nil {
+		return ""
+	}
+	return h.names(remote.Addr().Unmap())
 }
 
 // answerTo gives GET and HEAD of exactly the published files, each at /NAME and /hook/NAME, of

@@ -41,7 +41,7 @@ type Options struct {
 	// machine the newest initramfs, whatever kernel it has.
 	Now func() time.Time
 
-	// Names says what a machine is called, for the page; "" for one that nobody knows. It is called from several
+	// Names says what a machine is called, for the page and Log; "" for one that nobody knows. It is called from several
 	// goroutines and should not wait. Nil for no names.
 	Names func(addr netip.Addr) string
 
@@ -72,7 +72,7 @@ func (e *PortTakenError) Hint() string {
 
 // OptionError says that a file or a directory that an option names cannot be used.
 type OptionError struct {
-	Option string // Extra, TLSCert
+	Option string // Extra, TLSCert, Hardware
 	Err    error
 }
 
@@ -116,7 +116,7 @@ func Run(ctx context.Context, o Options) (err error) {
 
 // newHandler opens what is served.
 func newHandler(o Options) (*handler, error) {
-	h := &handler{store: o.Store, log: o.Log, clock: o.Now, stats: newStats()}
+	h := &handler{store: o.Store, log: o.Log, clock: o.Now, stats: newStats(), names: o.Names}
 	var err error
 	if h.browser, err = newBrowser(o); err != nil {
 		return nil, err
