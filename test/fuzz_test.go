@@ -23,6 +23,7 @@ func TestSoakFuzz(t *testing.T) {
 		"FuzzLabel":     "linuxkit",
 		"FuzzRoute":     "artifacts/serve",
 		"FuzzRange":     "artifacts/serve",
+		"FuzzReadCSV":   "hardware",
 	} {
 		t.Run(target, func(t *testing.T) {
 			// A target that hangs ends here: go test has no limit of its own while it fuzzes.
