@@ -207,6 +207,7 @@ func mayPanic() map[string]string {
 	return map[string]string{
 		"internal/base/base.go imageConfig":          "JSON of strings cannot fail",
 		"internal/build/kernelinput.go ownFragments": "a pattern of ours that is malformed is a fault of the program",
+		"internal/dhcp/kea.go keaQuote":              "JSON of strings cannot fail",
 		"internal/kernel/kernel.go mustJSON":         "JSON of strings and numbers cannot fail",
 		"internal/plan/plan.go ID":                   "JSON of strings and numbers cannot fail",
 		"internal/strictyaml/decode.go composite":    "a type of ours that cannot be decoded is a fault of the program",

@@ -11,18 +11,9 @@ import (
 	"net/netip"
 	"slices"
 	"strings"
-)
 
-// Machine is a machine with an address of its own, a row of hardware.csv.
-type Machine struct {
-	Line        int // of hardware.csv
-	Hostname    string
-	MAC         net.HardwareAddr
-	IP          netip.Addr
-	Netmask     netip.Addr
-	Gateway     netip.Addr
-	Nameservers []string
-}
+	"github.com/hookbuild/hookbuild/internal/hardware"
+)
 
 // Site is one network with machines that boot, and the Tinkerbell stack that they boot from.
 type Site struct {
@@ -38,8 +29,9 @@ type Site struct {
 	ServerSubnet netip.Prefix // where the server itself is, if a relay passes on what machines send; zero: Subnet
 	Interface    string       // "" leaves the choice to the server
 
-	Machines  []Machine // with reserved addresses
-	KnownOnly bool      // only Machines are answered
+	Machines     []hardware.Machine // with reserved addresses
+	HardwareFile string             // that they were read from, for messages
+	KnownOnly    bool               // only Machines are answered
 
 	HTTPBoot  bool
 	URLByMAC  bool   // the MAC address stands in the script's URL, so that smee need not go by source address
@@ -86,8 +78,8 @@ func (s Site) Binary(name string) string {
 }
 
 // Machine returns the machine with a MAC address, nil where there is none.
-func (s Site) Machine(mac net.HardwareAddr) *Machine {
-	i := slices.IndexFunc(s.Machines, func(m Machine) bool { return bytes.Equal(m.MAC, mac) })
+func (s Site) Machine(mac net.HardwareAddr) *hardware.Machine {
+	i := slices.IndexFunc(s.Machines, func(m hardware.Machine) bool { return bytes.Equal(m.MAC, mac) })
 	if i < 0 {
 		return nil
 	}
