@@ -97,9 +97,10 @@ func TestEveryVerbHasAnExample(t *testing.T) {
 // variableValues are a value for each type of flag, as it stands in a variable and as an action gets it.
 func variableValues(f cli.Flag, c *cli.Context) (text, want, got string) {
 	name := f.Names()[0]
-	switch f.(type) {
+	switch f := f.(type) {
 	case *cli.BoolFlag:
-		return "true", "true", boolText(c.Bool(name))
+		other := boolText(!f.Value)
+		return other, other, boolText(c.Bool(name))
 	case *cli.DurationFlag:
 		return "90s", "1m30s", c.Duration(name).String()
 	case *cli.IntFlag:

@@ -17,6 +17,7 @@ import (
 	"github.com/hookbuild/hookbuild/internal/build"
 	"github.com/hookbuild/hookbuild/internal/config"
 	"github.com/hookbuild/hookbuild/internal/debian"
+	"github.com/hookbuild/hookbuild/internal/dhcp"
 	"github.com/hookbuild/hookbuild/internal/download"
 	"github.com/hookbuild/hookbuild/internal/engine"
 	"github.com/hookbuild/hookbuild/internal/filetree"
@@ -82,7 +83,7 @@ func isUsage(err error) bool {
 	return errors.As(err, &symbols) && symbols.unknown || isA[*usageError](err) || isA[strictyaml.Errors](err) || isA[*config.UsageError](err) ||
 		isA[*build.InputError](err) || isA[*kconfig.SyntaxError](err) || isA[*resolve.LockError](err) || isA[*debian.ResolveError](err) ||
 		isA[*artifacts.HookTakenError](err) || isA[*artifacts.MissingFileError](err) || isA[*serve.PortRefusedError](err) || isA[*serve.OptionError](err) || isA[*servecheck.URLError](err) ||
-		isA[*filetree.ConflictError](err) || isA[*filetree.TarError](err) || isA[*image.ReferenceError](err) || isA[*image.FormatError](err) || isA[*image.ChangedError](err) || isA[*initramfs.UnsupportedError](err) || isA[*initramfs.ImageError](err) || isA[*initramfs.LimitError](err) || isA[*inspect.FileError](err) ||
+		isA[*filetree.ConflictError](err) || isA[*filetree.TarError](err) || isA[*image.ReferenceError](err) || isA[*image.FormatError](err) || isA[*image.ChangedError](err) || isA[*initramfs.UnsupportedError](err) || isA[*initramfs.ImageError](err) || isA[*initramfs.LimitError](err) || isA[*inspect.FileError](err) || isA[*dhcp.SiteError](err) ||
 		errors.Is(err, syscall.ENOTDIR) || errors.Is(err, syscall.EISDIR) // --out, --cache-dir, hookbuild.yaml
 }
 

@@ -25,7 +25,7 @@ type Site struct {
 	Subnet       netip.Prefix // of the machines
 	Gateway      netip.Addr   // zero: none is told to machines
 	DNS          []netip.Addr
-	First, Last  netip.Addr   // the range for unknown machines; zero: none
+	First, Last  netip.Addr   // of the range for unknown machines; zero: none
 	ServerSubnet netip.Prefix // where the server itself is, if a relay passes on what machines send; zero: Subnet
 	Interface    string       // "" leaves the choice to the server
 

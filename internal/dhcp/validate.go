@@ -44,6 +44,9 @@ func (s Site) Validate(snippet bool) error {
 	case s.Subnet.IsValid():
 		s.checkNetwork(add)
 		s.checkMachines(add)
+		s.checkOpen(add)
+	case len(s.Machines) > 0 && !snippet:
+		add("--subnet is missing, and the machines of %s are not all in one network by their addresses and netmasks", s.HardwareFile)
 	case !snippet:
 		add("--subnet is missing: the machines' network, such as 10.10.50.0/23; with --snippet only the boot part is written, which needs none")
 	}
@@ -77,7 +80,7 @@ func (s Site) checkStack(add func(string, ...any)) {
 
 // checkURLs looks at what goes into the field for the boot file.
 func (s Site) checkURLs(add func(string, ...any)) {
-	if !s.StackIP().IsValid() {
+	if !s.StackIP().Is4() {
 		return // said already
 	}
 	type file struct{ flag, text string }
@@ -99,8 +102,11 @@ func (s Site) checkURLs(add func(string, ...any)) {
 		case err != nil || u.Scheme != "http" && u.Scheme != "https" && u.Scheme != "tftp" || u.Hostname() == "":
 			add("%s %q: want a URL such as http://192.0.2.7:7171/…", f.flag, f.text)
 		case max(len(f.text), expanded) > longestFile:
-			add("%s %s: %d characters, and a DHCP answer has room for %d; with --url-by-mac=false it is %d shorter",
-				f.flag, f.text, max(len(f.text), expanded), longestFile, len(f.text)-len(strings.ReplaceAll(f.text, macVariable+"/", "")))
+			shorter := ""
+			if n := strings.Count(f.text, macVariable) * (len(macVariable) + 1); n > 0 && s.ScriptURL == "" {
+				shorter = fmt.Sprintf("; with --url-by-mac=false it is %d shorter", n)
+			}
+			add("%s %s: %d characters, and a DHCP answer has room for %d%s", f.flag, f.text, max(len(f.text), expanded), longestFile, shorter)
 		default:
 			said[f.flag] = false
 		}
@@ -122,7 +128,7 @@ func (s Site) checkNetwork(add func(string, ...any)) {
 	}
 	for _, ip := range s.DNS {
 		if !ip.Is4() {
-			add("--dns %s: want an IPv4 address", ip)
+			add("name server %s: want an IPv4 address", ip)
 		}
 	}
 	if s.ServerSubnet.IsValid() {

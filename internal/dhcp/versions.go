@@ -5,6 +5,7 @@ import (
 	"net/netip"
 	"net/url"
 	"path"
+	"regexp"
 	"strconv"
 	"strings"
 )
@@ -82,10 +83,8 @@ func (e *VersionError) Error() string {
 	return fmt.Sprintf("version %q is not known; known are %s", e.Got, strings.Join(names, ", "))
 }
 
-// Hint says how to do without the table.
-func (e *VersionError) Hint() string {
-	return "of a newer version, find out what its smee answers at, take the version before, and give --script-url and --binary-url"
-}
+// VersionHint says how to do without the table.
+const VersionHint = "of a newer version, find out what its smee answers at, give the newest version here, and --script-url and --binary-url"
 
 // ParseVersion returns the generation that a version belongs to: 0.26, v0.26, 0.26.1, or tinkerbell. The error is a
 // *VersionError.
@@ -144,15 +143,11 @@ func withMAC(script string) string {
 	return dir + macVariable + "/" + file
 }
 
-// withoutMAC takes an element out that iPXE, or somebody else, has put there.
-func withoutMAC(script string) string {
-	dir, file := path.Split(script)
-	parent, element := path.Split(strings.TrimSuffix(dir, "/"))
-	if strings.HasPrefix(element, "${") || strings.Count(element, "-") == 5 || strings.Count(element, ":") == 5 {
-		return parent + file
-	}
-	return script
-}
+// macElement is an element of a path that iPXE, or somebody else, makes of a MAC address.
+var macElement = regexp.MustCompile(`/(\$\{[^}]*\}|[0-9A-Fa-f]{2}([-:][0-9A-Fa-f]{2}){5})(/[^/]*)$`)
+
+// withoutMAC takes it out where smee looks for it.
+func withoutMAC(script string) string { return macElement.ReplaceAllString(script, "$3") }
 
 // at makes a URL of an address and what follows it.
 func at(ip netip.Addr, paths string) string { return "http://" + ip.String() + paths }
