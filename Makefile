@@ -62,8 +62,8 @@ soak: test-tools engine ## tests that take hours, whole kernel builds among them
 test-arm64: test-tools engine ## HookOS for aarch64 in QEMU: Docker, agent, embedded images; takes long
 	go test ./test -tags soak -run 'TestSoak/arm64_provisions' -v -timeout 1h
 
-docs: ## write docs/cli.md anew from the program's own help
-	go test ./cmd/hookbuild -run TestCLIReference -update
+docs: ## write docs/cli.md, and the examples of docs/dhcp.md, anew from the program itself
+	go test ./cmd/hookbuild -run 'TestCLIReference|TestDHCPExamples' -update
 
 clean: ## remove bin and out; the engine's images and the cache stay
 	rm -rf bin out

@@ -262,9 +262,9 @@ func (p *program) dhcpExplain(c *cli.Context, s settings, site dhcp.Site) error 
 	}
 	fmt.Fprintf(p.Stdout, "version %s, %s phase, stack at %s\n\n", doc.Version, doc.Phase, doc.Stack)
 	w := tabwriter.NewWriter(p.Stdout, 0, 0, 2, ' ', 0)
-	fmt.Fprintln(w, "CLIENT\tGETS\tWHY")
+	fmt.Fprintln(w, "CLIENT\tGETS, AND WHY")
 	for _, e := range doc.Clients {
-		fmt.Fprintf(w, "%s\t%s\t%s\n", e.Client, gets(e.Answer), e.Why)
+		fmt.Fprintf(w, "%s\t%s\n\t  %s\n", e.Client, gets(e.Answer), e.Why)
 	}
 	return w.Flush()
 }

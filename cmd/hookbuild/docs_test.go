@@ -9,13 +9,14 @@ import (
 	"io"
 	"os"
 	"path/filepath"
+	"regexp"
 	"strings"
 	"testing"
 
 	"github.com/google/go-cmp/cmp"
 )
 
-var update = flag.Bool("update", false, "write docs/cli.md anew")
+var update = flag.Bool("update", false, "write docs/cli.md and the examples of docs/dhcp.md anew")
 
 func docs(name string) string { return filepath.Join("..", "..", "docs", name) }
 
@@ -44,6 +45,48 @@ func TestCLIReference(t *testing.T) {
 	}
 	if diff := cmp.Diff(read(t, docs("cli.md")), text.String()); diff != "" {
 		t.Errorf("docs/cli.md is not what --help says; go test ./cmd/hookbuild -update writes it (-file +help):\n%s", diff)
+	}
+}
+
+// dhcpExample is a command in docs/dhcp.md, with what it prints.
+var dhcpExample = regexp.MustCompile("(?s)```\n(hookbuild dhcp [^`]*?)\n```\n```text\n(.*?)```\n")
+
+// TestDHCPExamples runs the commands of docs/dhcp.md on the hardware.csv that stands there.
+func TestDHCPExamples(t *testing.T) {
+	file, err := filepath.Abs(docs("dhcp.md"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	text := read(t, file)
+	csv := regexp.MustCompile("(?s)```csv\n(.*?)```\n").FindStringSubmatch(text)
+	if csv == nil {
+		t.Fatal("docs/dhcp.md has no hardware.csv")
+	}
+	t.Chdir(t.TempDir())
+	if err := os.WriteFile("hardware.csv", []byte(csv[1]), 0o644); err != nil {
+		t.Fatal(err)
+	}
+	found := 0
+	now := dhcpExample.ReplaceAllStringFunc(text, func(block string) string {
+		found++
+		command := dhcpExample.FindStringSubmatch(block)[1]
+		got := runHere(t, strings.Fields(strings.ReplaceAll(command, "\\\n", " "))[1:]...)
+		if got.code != 0 {
+			t.Errorf("%s: exit code %d: %s", command, got.code, got.stderr)
+		}
+		return "```\n" + command + "\n```\n```text\n" + got.stdout + "```\n"
+	})
+	if found != 5 {
+		t.Errorf("docs/dhcp.md has %d examples, want 5", found)
+	}
+	if *update {
+		if err := os.WriteFile(file, []byte(now), 0o644); err != nil {
+			t.Fatal(err)
+		}
+		return
+	}
+	if diff := cmp.Diff(text, now); diff != "" {
+		t.Errorf("docs/dhcp.md is not what the commands print; make docs writes it (-file +command):\n%s", diff)
 	}
 }
 

@@ -89,16 +89,16 @@ func (s Site) Machine(mac net.HardwareAddr) *hardware.Machine {
 // Answer says what a client should get.
 func (s Site) Answer(c Client) Answer {
 	if s.KnownOnly && c.MAC != nil && s.Machine(c.MAC) == nil {
-		return Answer{Silent: true, Why: "only machines with a reservation are answered, and this is none of them"}
+		return Answer{Silent: true, Why: "only machines with a reservation are answered"}
 	}
 	if c.isTinkerbell() {
-		why := "Tinkerbell's iPXE runs already: it fetches its script"
+		why := "the next step: iPXE's script"
 		switch {
 		case s.ScriptURL != "":
 		case s.URLByMAC:
-			why += ", with its MAC address in the URL, by which smee finds the machine"
+			why += "; smee finds the machine by the MAC address in the URL"
 		default:
-			why += "; smee finds the machine by its source address, which must be that of hardware.csv"
+			why += "; smee finds the machine by its source address, which must be hardware.csv's"
 		}
 		return Answer{File: s.Script(), Why: why}
 	}
@@ -108,9 +108,9 @@ func (s Site) Answer(c Client) Answer {
 		}
 	}
 	if c.HasArch {
-		return Answer{Why: fmt.Sprintf("Tinkerbell has no iPXE for architecture %d: an address only", c.Arch)}
+		return Answer{Why: fmt.Sprintf("Tinkerbell has no iPXE for architecture %d", c.Arch)}
 	}
-	return Answer{Why: "it says no architecture (option 93), so it does not boot from the network: an address only"}
+	return Answer{Why: "it says no architecture (option 93), so it does not boot from the network"}
 }
 
 // boot is what clients of some architectures get.
@@ -140,13 +140,13 @@ const httpClient = "HTTPClient"
 func (s Site) answerBoot(c Client, b boot) Answer {
 	switch {
 	case b.http && !s.HTTPBoot:
-		return Answer{Why: b.name + ": without --http-boot it gets an address only, and the firmware goes on to its next way to boot"}
+		return Answer{Why: "not without --http-boot; the firmware goes on to its next way to boot"}
 	case b.http:
 		return Answer{File: s.Binary(b.file), VendorClass: httpClient,
-			Why: b.name + ": the URL of Tinkerbell's iPXE; firmware takes it only from an answer whose option 60 is " + httpClient}
+			Why: "Tinkerbell's iPXE for " + b.name + "; firmware wants to see " + httpClient + " in option 60 of the answer"}
 	case c.isIPXE():
 		return Answer{NextServer: s.StackIP(), File: b.file,
-			Why: "an iPXE that is not Tinkerbell's (" + b.name + "): it chains into Tinkerbell's, of its own kind, since it can start no other"}
+			Why: "not Tinkerbell's iPXE: it chains into that one for " + b.name + ", since it can start no other"}
 	}
-	return Answer{NextServer: s.StackIP(), File: b.file, Why: b.name + ": Tinkerbell's iPXE for this firmware, over TFTP"}
+	return Answer{NextServer: s.StackIP(), File: b.file, Why: "Tinkerbell's iPXE for " + b.name + ", over TFTP"}
 }
