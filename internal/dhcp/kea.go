@@ -47,7 +47,11 @@ func (p *page) keaServer(s Site) {
 	if s.Interface != "" {
 		on = s.Interface
 	}
-	p.line("\"interfaces-config\": { \"interfaces\": [ %s ] },", keaQuote(on))
+	p.say("An interface whose link is not up yet is tried again for a minute; without that Kea would not listen there.")
+	p.line("\"interfaces-config\": {")
+	p.line("  \"interfaces\": [ %s ],", keaQuote(on))
+	p.line("  \"service-sockets-max-retries\": 60, \"service-sockets-retry-wait-time\": 1000")
+	p.line("},")
 	p.line("\"lease-database\": { \"type\": \"memfile\" },")
 	p.line("\"valid-lifetime\": %d,", leaseSeconds)
 	p.say("This is the network's only DHCP server: it may refuse addresses that are none of its own.")
