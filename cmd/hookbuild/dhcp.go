@@ -41,7 +41,7 @@ func dhcpFlags() []cli.Flag {
 	return []cli.Flag{
 		&cli.StringFlag{Name: "format", Usage: "`SERVER` that is there: dnsmasq, kea, isc or microsoft"},
 		&cli.StringFlag{Name: "eksa-version", Usage: "`VERSION` of EKS Anywhere, such as 0.26; or tinkerbell, for Tinkerbell without it"},
-		&cli.StringFlag{Name: "phase", Usage: "bootstrap while eksctl anywhere creates the management cluster, cluster from then on; not for tinkerbell"},
+		&cli.StringFlag{Name: "phase", Usage: "bootstrap while eksctl anywhere creates the management cluster, cluster from then on (default for --eksa-version tinkerbell: cluster)"},
 		&cli.StringFlag{Name: "bootstrap-ip", Usage: "`ADDRESS` of the admin machine, or what was given to eksctl anywhere as --tinkerbell-bootstrap-ip"},
 		&cli.StringFlag{Name: "tinkerbell-ip", Usage: "`ADDRESS` that is tinkerbellIP in the cluster's specification"},
 		&cli.StringFlag{Name: "subnet", Usage: "`NETWORK` of the machines, such as 10.10.50.0/23 (default: the one of all machines in --hardware)"},
@@ -167,9 +167,6 @@ func (f *flagFaults) version(c *cli.Context, s *dhcp.Site) {
 	}
 	switch {
 	case s.Phase == dhcp.Bootstrap || s.Phase == dhcp.Cluster:
-		if s.Generation.IsUpstream() && s.Phase == dhcp.Bootstrap {
-			f.add("--phase bootstrap: Tinkerbell without EKS Anywhere has no such phase; leave --phase out")
-		}
 	case s.Phase != "":
 		f.add("--phase %q: want bootstrap or cluster", s.Phase)
 	case s.Generation.IsUpstream():

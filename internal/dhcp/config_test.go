@@ -1,6 +1,7 @@
 package dhcp
 
 import (
+	"bytes"
 	"flag"
 	"fmt"
 	"net"
@@ -10,6 +11,7 @@ import (
 	"path/filepath"
 	"strings"
 	"testing"
+	"unicode"
 
 	"github.com/google/go-cmp/cmp"
 
@@ -153,6 +155,9 @@ func TestGolden(t *testing.T) {
 				got, err := Config(n.site, f, n.snippet)
 				if err != nil {
 					t.Fatal(err)
+				}
+				if i := bytes.IndexFunc(got, func(r rune) bool { return r > unicode.MaxASCII }); i >= 0 {
+					t.Errorf("byte %d is not ASCII, which PowerShell 5 would read as something else", i)
 				}
 				file := filepath.Join("testdata", string(f)+"-"+n.name)
 				if *update {

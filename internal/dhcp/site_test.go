@@ -239,6 +239,9 @@ func TestValidate(t *testing.T) {
 		{"no subnet", func(s *Site) { s.Subnet = netip.Prefix{} }, []string{"--subnet is missing"}},
 		{"a host's network", func(s *Site) { s.Subnet = net("10.10.50.7/23") }, []string{"the network's own address is 10.10.50.0/23"}},
 		{"a point to point network", func(s *Site) { s.Subnet = net("10.10.50.0/31") }, []string{"between /8 and /30"}},
+		{"a network of IPv6", func(s *Site) { s.Subnet, s.First, s.Last = net("2001:db8::/64"), ip("2001:db8::1"), ip("2001:db8::9") }, []string{"want an IPv4 network"}},
+		{"all addresses", func(s *Site) { s.Subnet = net("0.0.0.0/0") }, []string{"between /8 and /30"}},
+		{"server's network of IPv6", func(s *Site) { s.ServerSubnet = net("2001:db8::/64") }, []string{"want an IPv4 network by its own address"}},
 		{"gateway elsewhere", func(s *Site) { s.Gateway = ip("10.10.52.1") }, []string{"--gateway 10.10.52.1: it is no host"}},
 		{"gateway is broadcast", func(s *Site) { s.Gateway = ip("10.10.51.255") }, []string{"it is no host"}},
 		{"name server of IPv6", func(s *Site) { s.DNS = []netip.Addr{ip("2001:db8::53")} }, []string{"name server 2001:db8::53"}},
@@ -264,6 +267,21 @@ func TestValidate(t *testing.T) {
 		c.spoil(&s)
 		wantFaults(t, c.name, s.Validate(false), c.faults...)
 	}
+}
+
+// TestMachinesOfIPv6 have a list of machines that EKS Anywhere takes, and DHCP for IPv4 has no use for.
+func TestMachinesOfIPv6(t *testing.T) {
+	s := networks()[0].site(t, "0.26", Cluster, true)
+	s.Subnet = netip.Prefix{}
+	for i := range s.Machines {
+		s.Machines[i].IP = netip.MustParseAddr("2001:db8::1")
+	}
+	wantFaults(t, "no subnet", s.Completed().Validate(false), "--subnet is missing, and the machines of hardware.csv")
+	s.Subnet = netip.MustParsePrefix("2001:db8::/64")
+	wantFaults(t, "theirs", s.Completed().Validate(false), "want an IPv4 network")
+	s.Machines = s.Machines[:1]
+	s.Subnet = netip.MustParsePrefix("10.10.50.0/23")
+	wantFaults(t, "another one", s.Completed().Validate(false), "ip_address 2001:db8::1 is no host")
 }
 
 func TestMachinesElsewhere(t *testing.T) {

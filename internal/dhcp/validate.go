@@ -42,8 +42,10 @@ func (s Site) Validate(snippet bool) error {
 	}
 	switch {
 	case s.Subnet.IsValid():
-		s.checkNetwork(add)
-		s.checkMachines(add)
+		if s.checkNetwork(add) {
+			s.checkRange(add)
+			s.checkMachines(add)
+		}
 		s.checkOpen(add)
 	case len(s.Machines) > 0 && !snippet:
 		add("--subnet is missing, and the machines of %s are not all in one network by their addresses and netmasks", s.HardwareFile)
@@ -113,15 +115,15 @@ func (s Site) checkURLs(add func(string, ...any)) {
 	}
 }
 
-// checkNetwork looks at the subnet and the addresses that must be in it.
-func (s Site) checkNetwork(add func(string, ...any)) {
+// checkNetwork looks at the subnet and what is told about it. False says that nothing can be compared with the subnet.
+func (s Site) checkNetwork(add func(string, ...any)) bool {
 	if !s.Subnet.Addr().Is4() || s.Subnet.Bits() < 8 || s.Subnet.Bits() > 30 {
 		add("--subnet %s: want an IPv4 network between /8 and /30", s.Subnet)
-		return
+		return false
 	}
 	if s.Subnet != s.Subnet.Masked() {
 		add("--subnet %s: the network's own address is %s", s.Subnet, s.Subnet.Masked())
-		return
+		return false
 	}
 	if s.Gateway.IsValid() && !s.isHost(s.Gateway) {
 		add("--gateway %s: it is no host of --subnet %s", s.Gateway, s.Subnet)
@@ -139,7 +141,7 @@ func (s Site) checkNetwork(add func(string, ...any)) {
 			add("--server-subnet %s: it overlaps --subnet %s; leave it out where the server is in the machines' network", s.ServerSubnet, s.Subnet)
 		}
 	}
-	s.checkRange(add)
+	return true
 }
 
 func (s Site) checkRange(add func(string, ...any)) {
