@@ -46,6 +46,7 @@ fuzz: ## each reader of foreign files with 100,000 made-up inputs
 	go test ./internal/linuxkit $(FUZZ) -fuzz '^FuzzLabel$$'
 	go test ./internal/artifacts/serve $(FUZZ) -fuzz '^FuzzRoute$$'
 	go test ./internal/artifacts/serve $(FUZZ) -fuzz '^FuzzRange$$'
+	go test ./internal/dhcp/probe $(FUZZ) -fuzz '^FuzzReadOffer$$'
 	go test ./internal/hardware $(FUZZ) -fuzz '^FuzzReadCSV$$'
 
 lint: check ## check, and golangci-lint with .golangci.yml

@@ -3,6 +3,7 @@
 package test
 
 import (
+	"fmt"
 	"testing"
 
 	"github.com/hookbuild/hookbuild/kernel/configs"
@@ -24,6 +25,7 @@ func TestSoak(t *testing.T) {
 		provisionEmbedded(t, siteProject(t, "arm64"), "site-arm64", peerBinary(t, "amd64"))
 	})
 	t.Run("arm64 boots from an ISO", bootArm64ISO)
+	t.Run("DHCP servers", everyDHCPServer)
 	t.Run("memory", func(t *testing.T) { testMemory(t, "hook-debian-amd64") })
 	for _, flavor := range []string{"hook-debian-amd64", "hook-default-amd64"} {
 		t.Run(flavor+" netboots from UEFI", func(t *testing.T) {
@@ -58,5 +60,29 @@ func checkPromises(t *testing.T, config []byte, arch string) {
 	}
 	for _, m := range missing {
 		t.Error(m)
+	}
+}
+
+// everyDHCPServer is the whole product of servers, networks, versions and phases, with and without HTTP boot, known
+// machines and MAC addresses in URLs.
+func everyDHCPServer(t *testing.T) {
+	for _, format := range []string{"dnsmasq", "kea", "isc"} {
+		for _, version := range []string{"0.19", "0.21", "0.24", "0.26", "tinkerbell"} {
+			for _, phase := range []string{"bootstrap", "cluster"} {
+				if version == "tinkerbell" && phase == "bootstrap" {
+					continue // which it has not
+				}
+				for _, s := range sites() {
+					for _, known := range []int{0, 2} {
+						s.known = known
+						more := [][]string{{}, {"--http-boot", "--url-by-mac=false"}}[min(known, 1)]
+						t.Run(fmt.Sprintf("%s/%s/%s/%s/%d known", format, version, phase, s.name, known), func(t *testing.T) {
+							t.Parallel()
+							checkDHCP(t, format, version, phase, s, more...)
+						})
+					}
+				}
+			}
+		}
 	}
 }

@@ -22,16 +22,20 @@ import (
 func (p *program) dhcpCommand() *cli.Command {
 	return &cli.Command{
 		Name: "dhcp", Usage: "write the configuration of an existing DHCP server, for EKS Anywhere or Tinkerbell",
-		ArgsUsage: "[explain]",
+		ArgsUsage: "[explain | probe]",
 		Description: "The configuration goes to standard output, or to -o FILE, and is complete: dnsmasq, kea-dhcp4 and dhcpd take it as it is. The\n" +
 			"stack moves once, from the admin machine into the cluster, and the configuration says what changes then. With --hardware\n" +
 			"only machines of that file are answered, with their addresses. docs/dhcp.md has more.\n\n" +
-			"  explain    say instead what each kind of client is answered, and why\n\n" +
+			"  explain    say instead what each kind of client is answered, and why\n" +
+			"  probe      ask the server that runs, as every kind of client, and say which answers are right and what wrong ones do to a machine;\n" +
+			"             no lease is taken. The exit code is 6 where something is wrong. Needs root, or CAP_NET_RAW for --interface\n\n" +
 			"Example:\n" +
 			"  hookbuild dhcp --format kea --eksa-version 0.26 --phase bootstrap --bootstrap-ip 10.10.50.100 --tinkerbell-ip 10.10.50.101 --hardware hardware.csv\n" +
 			"  hookbuild dhcp --format dnsmasq --eksa-version 0.26 --phase cluster --tinkerbell-ip 10.10.50.101 --snippet -o eks-anywhere.conf\n" +
-			"  hookbuild dhcp explain --eksa-version tinkerbell --tinkerbell-ip 192.0.2.7 --http-boot",
-		Flags:  append(commonFlags(), dhcpFlags()...),
+			"  hookbuild dhcp explain --eksa-version tinkerbell --tinkerbell-ip 192.0.2.7 --http-boot\n" +
+			"  hookbuild dhcp probe --interface eth0 --eksa-version 0.26 --phase cluster --tinkerbell-ip 10.10.50.101 --hardware hardware.csv\n" +
+			"  hookbuild dhcp probe --relay 192.0.2.5 --giaddr 10.10.50.7 --eksa-version 0.26 --phase cluster --tinkerbell-ip 10.10.50.101",
+		Flags:  slices.Concat(commonFlags(), dhcpFlags(), probeFlags()),
 		Action: p.dhcp,
 	}
 }
@@ -49,7 +53,7 @@ func dhcpFlags() []cli.Flag {
 		&cli.StringSliceFlag{Name: "dns", Usage: "`ADDRESS` of a name server (repeatable; commas separate too) (default: those of all machines in --hardware)"},
 		&cli.StringFlag{Name: "range", Usage: "`FIRST-LAST` of the addresses for any machine, without --hardware (default: the longest stretch of the subnet's upper half without an address given here)"},
 		&cli.StringFlag{Name: "hardware", Usage: "`FILE` with the machines, hardware.csv of EKS Anywhere: a reservation for each, and no answer to others"},
-		&cli.StringFlag{Name: "interface", Usage: "network interface `NAME` of the server (default: all)"},
+		&cli.StringFlag{Name: "interface", Usage: "network interface `NAME` of the server (default: all); with probe, of this host, to ask from"},
 		&cli.StringFlag{Name: "server-subnet", Usage: "`NETWORK` that the server is in, where a relay passes on what machines send; dhcpd needs it"},
 		&cli.BoolFlag{Name: "http-boot", Usage: "answer UEFI HTTP boot too"},
 		&cli.BoolFlag{Name: "url-by-mac", Value: true, Usage: "put the MAC address into the script's URL; without it smee finds a machine by its source address"},
@@ -69,13 +73,18 @@ func (p *program) dhcp(c *cli.Context) error {
 	if err != nil {
 		return err
 	}
-	actions := map[string]func(*cli.Context, settings, dhcp.Site) error{"": p.dhcpConfig, "explain": p.dhcpExplain}
+	actions := map[string]func(*cli.Context, settings, dhcp.Site) error{"": p.dhcpConfig, "explain": p.dhcpExplain, "probe": p.dhcpProbe}
 	action, ok := actions[name]
 	if !ok {
-		return &usageError{fmt.Sprintf("dhcp: got %q, want explain, or nothing for a configuration", name)}
+		return &usageError{fmt.Sprintf("dhcp: got %q, want explain, probe, or nothing for a configuration", name)}
 	}
 	if name != "" && c.String("output") != "" {
 		return &usageError{"-o is for a configuration; what dhcp " + name + " finds goes to standard output"}
+	}
+	if name != "probe" {
+		if err := onlyForProbe(c); err != nil {
+			return err
+		}
 	}
 	site, err := dhcpSite(c, name == "")
 	if err != nil {

@@ -18,6 +18,7 @@ import (
 	"github.com/hookbuild/hookbuild/internal/config"
 	"github.com/hookbuild/hookbuild/internal/debian"
 	"github.com/hookbuild/hookbuild/internal/dhcp"
+	"github.com/hookbuild/hookbuild/internal/dhcp/probe"
 	"github.com/hookbuild/hookbuild/internal/download"
 	"github.com/hookbuild/hookbuild/internal/engine"
 	"github.com/hookbuild/hookbuild/internal/filetree"
@@ -60,7 +61,7 @@ func exitCode(ctx context.Context, err error) int {
 	case ctx.Err() != nil:
 		return exitInterrupted
 	case fullDisk(err), isA[*engine.UnavailableError](err), isA[*serve.PortTakenError](err),
-		isA[*artifacts.LockedError](err), errors.Is(err, debian.ErrNoMirror),
+		isA[*artifacts.LockedError](err), isA[*probe.AccessError](err), errors.Is(err, debian.ErrNoMirror),
 		errors.Is(err, syscall.EACCES), errors.Is(err, syscall.EROFS), cannotListen(err):
 		return exitEnvironment
 	case isA[*image.NotFoundError](err), isA[*download.FetchError](err), isA[*download.VerifyError](err), isA[*download.OfflineError](err):
@@ -68,7 +69,7 @@ func exitCode(ctx context.Context, err error) int {
 	case isA[*registry.OfflineError](err), isA[*registry.AuthError](err), isA[*registry.NotFoundError](err), isA[*registry.Error](err):
 		return exitDownload
 	case isA[*boot.NotSeenError](err), isA[*symbolError](err) && !isUsage(err), isA[*notFoundError](err), isA[*differentError](err),
-		isA[*build.BudgetError](err), isA[*checkError](err), isA[*unfitError](err):
+		isA[*build.BudgetError](err), isA[*checkError](err), isA[*unfitError](err), isA[*wrongDHCPError](err):
 		return exitCheck
 	case isA[*engine.BuildError](err), isA[*build.UnmetError](err), isA[*kernel.ConfigError](err), isA[*iso.FaultError](err):
 		return exitBuild
@@ -147,7 +148,7 @@ func (p *program) finish(ctx context.Context, err error) int {
 			fmt.Fprintf(p.Stderr, "hint: %s\n", h)
 		}
 	}
-	if p.wantsJSON() && !isA[*differentError](err) && !isA[*unfitError](err) { // whose answer is the document
+	if p.wantsJSON() && !isA[*differentError](err) && !isA[*unfitError](err) && !isA[*wrongDHCPError](err) { // whose answer is the document
 		p.failureJSON(code, err)
 	}
 	return code
