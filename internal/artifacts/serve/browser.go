@@ -71,12 +71,12 @@ func (b *browser) watch(w *response, r *http.Request, f *file) (done func()) {
 		}
 		ended = b.begin(remote.Addr().Unmap(), f, status == http.StatusPartialContent, &sent)
 		if c := connOf(r); c != nil {
-			c.sent = &sent
+			c.sent.Store(&sent)
 		}
 	}
 	return func() {
 		if c := connOf(r); c != nil {
-			c.sent = nil
+			c.sent.Store(nil)
 		}
 		ended(w.bytes, w.toTheEnd())
 	}

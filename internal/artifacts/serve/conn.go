@@ -94,10 +94,12 @@ type conn struct {
 	over   bool // one too many
 	closed atomic.Bool
 
-	// Of the one goroutine that writes.
+	// Of the one goroutine that writes, or under TLS of whoever holds tls.Conn's lock for writing: that is also the one
+	// that reads, when it sends an alert.
 	left  time.Duration // of patience, for the rest of the stretch
 	taken int64         // bytes of the stretch
-	sent  *atomic.Int64 // counts what is written; nil for nobody
+
+	sent atomic.Pointer[atomic.Int64] // counts what is written; nil for nobody
 }
 
 // Close gives the slot back.
@@ -161,8 +163,8 @@ func (c *conn) paced(write func() (int64, error)) (int64, error) {
 }
 
 func (c *conn) count(n int64) {
-	if c.sent != nil {
-		c.sent.Add(n)
+	if sent := c.sent.Load(); sent != nil {
+		sent.Add(n)
 	}
 }
 

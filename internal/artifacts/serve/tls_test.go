@@ -9,10 +9,14 @@ import (
 	"crypto/x509/pkix"
 	"encoding/pem"
 	"errors"
+	"fmt"
+	"io"
 	"math/big"
+	"net"
 	"net/http"
 	"os"
 	"path/filepath"
+	"strings"
 	"testing"
 	"time"
 )
@@ -94,5 +98,38 @@ func TestTLSRefused(t *testing.T) {
 		if err := Run(t.Context(), o); !errors.As(err, &bad) {
 			t.Errorf("%+v: got %v", o, err)
 		}
+	}
+}
+
+// TestGarbageUnderTLS sends what is no record while the answer is on its way: crypto/tls then writes an alert of its own
+// accord, from another goroutine than the one that answers. The server must go on; go test -race looks at the rest.
+func TestGarbageUnderTLS(t *testing.T) {
+	certFile, keyFile := certificate(t, "one")
+	store := newStore(t)
+	mustPublish(t, store, "0", 100<<10)
+	addr := start(t, Options{Store: store, TLSCert: certFile, TLSKey: keyFile, Now: time.Now}).addr
+	for i := range 200 {
+		raw, err := net.Dial("tcp", addr)
+		if err != nil {
+			t.Fatal(err)
+		}
+		c := tls.Client(raw, &tls.Config{InsecureSkipVerify: true})
+		if _, err := fmt.Fprintf(c, "GET /%s HTTP/1.1\r\nHost: hook\r\n\r\n", initramfs); err != nil {
+			t.Fatal(err)
+		}
+		time.Sleep(time.Duration(i%100) * 20 * time.Microsecond) // at another moment of the answer each time
+		if _, err := raw.Write([]byte("\x17\x03\x03\x00\x20" + strings.Repeat("x", 32))); err != nil {
+			t.Fatal(err)
+		}
+		io.Copy(io.Discard, raw) // a reset is an end, too
+		raw.Close()
+	}
+	resp, err := insecure().Get("https://" + addr + "/" + kernel)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer resp.Body.Close()
+	if body, err := io.ReadAll(resp.Body); err != nil || len(body) != 100<<10 {
+		t.Errorf("got %d bytes, %v", len(body), err)
 	}
 }
