@@ -1,7 +1,7 @@
 package serve
 
 import (
-	"io"
+	"context"
 	"net/http"
 	"net/http/httptest"
 	"net/url"
@@ -10,25 +10,32 @@ import (
 	"strconv"
 	"strings"
 	"testing"
+	"time"
 
-	"github.com/hookbuild/hookbuild/internal/artifacts"
+	"github.com/hookbuild/hookbuild/internal/artifacts/serve/page"
+	"github.com/hookbuild/hookbuild/internal/plan"
 )
 
-// FuzzRoute asks for made-up paths, in a tree with files beside and above what is served.
+// FuzzRoute asks for made-up paths, in a tree with files beside and above what is served. Whatever is answered with 200 is
+// a file that is served, or made for browsers.
 func FuzzRoute(f *testing.F) {
+	store := newStore(f)
+	set := mustPublish(f, store, "0", 100)
+	generation := "/generations/" + set.Manifests[plan.X8664].PlanID
 	for _, path := range []string{
 		"/", "/hook", "//hook//vmlinuz-x86_64/", "/../vmlinuz-x86_64", `/hook\..\..\secret`, "/%2e%2e/secret", "/extra/image", "/extra/../../secret",
 		"/extra/%2e%2e%2fsecret", "/generations/" + strings.Repeat("a", 64) + "/vmlinuz-x86_64", "/generations/../extra/image", "/%zz", "/extra/.hidden",
-		"/extra/link", "/extra/image%00", "/.lock", "/hook%2fextra", "/extra/./image",
+		"/extra/link", "/extra/image%00", "/.lock", "/hook%2fextra", "/extra/./image", "/hook/initramfs-second-x86_64", "/manifest.json", "/events", "/page/page.css",
+		generation + "/vmlinuz-x86_64", generation + "/report.json", generation + "/..", generation + "/../secret", generation + "/manifest.json",
 	} {
 		f.Add(path)
 	}
-	dir := f.TempDir()
+	dir := filepath.Dir(store.HookPath())
 	extra := filepath.Join(dir, "extra")
 	if err := os.Mkdir(extra, 0o755); err != nil {
 		f.Fatal(err)
 	}
-	for name, content := range map[string]string{"secret": "secret", ".lock": "secret", "extra/.hidden": "secret", "extra/image": "image"} {
+	for name, content := range map[string]string{"secret": "secret", "generations/secret": "secret", "extra/.hidden": "secret", "extra/image": "image"} {
 		if err := os.WriteFile(filepath.Join(dir, name), []byte(content), 0o644); err != nil {
 			f.Fatal(err)
 		}
@@ -36,37 +43,67 @@ func FuzzRoute(f *testing.F) {
 	if err := os.Symlink("../secret", filepath.Join(extra, "link")); err != nil {
 		f.Fatal(err)
 	}
-	root, err := os.OpenRoot(extra)
+	h, err := newHandler(Options{Store: store, Log: orDiscard(nil), Now: time.Now, Extra: extra})
 	if err != nil {
 		f.Fatal(err)
 	}
-	f.Cleanup(func() { root.Close() })
-	store, err := artifacts.Open(dir)
-	if err != nil {
-		f.Fatal(err)
+	f.Cleanup(func() {
+		if err := h.close(); err != nil {
+			f.Error(err)
+		}
+	})
+	all, err := store.Generations()
+	if err != nil || len(all) != 1 {
+		f.Fatalf("got %d generations, %v", len(all), err)
 	}
-	h := &handler{store: store, log: orDiscard(nil), extra: root, stats: newStats()}
+	served := servedFiles(f, set.Dir, all[0].Path("report.json"))
+	ended, cancel := context.WithCancel(context.Background()) // a stream of events ends at once
+	cancel()
 	f.Fuzz(func(t *testing.T, path string) {
 		u, err := url.ParseRequestURI(path)
 		if err != nil {
 			return // net/http answers 400
 		}
 		w := httptest.NewRecorder()
-		h.ServeHTTP(w, &http.Request{Method: http.MethodGet, URL: u, Header: http.Header{}, Body: http.NoBody, RemoteAddr: "192.0.2.1:1"})
-		body, err := io.ReadAll(w.Result().Body)
-		if err != nil {
-			t.Fatal(err)
-		}
+		r := &http.Request{Method: http.MethodGet, URL: u, Header: http.Header{}, Body: http.NoBody, RemoteAddr: "192.0.2.1:1"}
+		h.ServeHTTP(w, r.WithContext(ended))
+		body := w.Body.String()
 		if w.Code != 200 && w.Code != 404 {
 			t.Errorf("%q: got %d\n%s", path, w.Code, body)
 		}
-		if w.Header().Get("Location") != "" || strings.Contains(string(body), "secret") {
+		if w.Header().Get("Location") != "" || strings.Contains(body, "secret") {
 			t.Errorf("%q: got %v %s", path, w.Header(), body)
 		}
-		if got := string(body); w.Code == 200 && got != indexPage && got != "image" {
-			t.Errorf("%q: got %q", path, got)
+		if w.Code == 200 && !served[body] && w.Header().Get("Content-Type") != "text/event-stream" {
+			t.Errorf("%q: got %q", path, body)
 		}
 	})
+}
+
+// servedFiles are all contents that may be served: the line for the directory, an extra file, what is published, more, and
+// what is for browsers.
+func servedFiles(f *testing.F, set string, more ...string) map[string]bool {
+	f.Helper()
+	served := map[string]bool{indexPage: true, "image": true}
+	names, err := filepath.Glob(filepath.Join(set, "*"))
+	if err != nil || len(names) == 0 {
+		f.Fatalf("%s: got %q, %v", set, names, err)
+	}
+	for _, name := range append(names, more...) {
+		content, err := os.ReadFile(name)
+		if err != nil {
+			f.Fatal(err)
+		}
+		served[string(content)] = true
+	}
+	for _, name := range []string{"page.css", "page.js", "icon.svg"} {
+		content, _, ok := page.Asset(name)
+		if !ok {
+			f.Fatalf("%s is missing", name)
+		}
+		served[string(content)] = true
+	}
+	return served
 }
 
 // FuzzRange holds that any Range field is answered with bytes of the file, as many as it says and where it says.
