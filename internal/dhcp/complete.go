@@ -1,7 +1,7 @@
 package dhcp
 
 import (
-	"fmt"
+	"errors"
 	"net/netip"
 	"slices"
 
@@ -74,7 +74,7 @@ func addresses(texts []string) ([]netip.Addr, error) {
 	for _, text := range texts {
 		ip, err := netip.ParseAddr(text)
 		if err != nil {
-			return nil, fmt.Errorf("nameserver %q is no address", text)
+			return nil, errors.New("a nameserver is no address") // cells are not quoted
 		}
 		all = append(all, ip)
 	}

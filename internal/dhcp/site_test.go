@@ -192,7 +192,7 @@ func TestCompleted(t *testing.T) {
 			[]string{"different gateways, 10.10.50.1 and 10.10.50.2; --gateway says", "different nameservers; --dns says"}},
 		{"two networks", machines("10.10.50.9 255.255.255.0 10.10.50.1 192.0.2.53", "10.10.51.9 255.255.255.0 10.10.50.1 192.0.2.53"), "invalid Prefix",
 			[]string{"--subnet is missing, and the machines of hardware.csv are not all in one network"}},
-		{"a name for a name server", machines("10.10.50.9 255.255.255.0 10.10.50.1 dns.example"), "10.10.50.0/24", []string{`nameserver "dns.example" is no address; --dns says`}},
+		{"a name for a name server", machines("10.10.50.9 255.255.255.0 10.10.50.1 dns.example"), "10.10.50.0/24", []string{"hardware.csv: a nameserver is no address; --dns says"}},
 	} {
 		s := Site{Generation: version(t, "0.26"), Phase: Cluster, TinkerbellIP: netip.MustParseAddr("10.10.50.100"), Machines: c.machines, KnownOnly: true, HardwareFile: "hardware.csv"}.Completed()
 		if s.Subnet.String() != c.subnet {
