@@ -18,6 +18,7 @@ type keyPair struct {
 	mu       sync.Mutex
 	cert, of os.FileInfo // what the pair was read from
 	pair     *tls.Certificate
+	said     string // what the log has about files that cannot be used
 }
 
 func newKeyPair(certFile, keyFile string, log *slog.Logger) (*keyPair, error) {
@@ -46,10 +47,13 @@ func (k *keyPair) get(*tls.ClientHelloInfo) (*tls.Certificate, error) {
 		return nil, fmt.Errorf("TLS certificate %s and key %s: %w", k.certFile, k.keyFile, err)
 	}
 	if err != nil {
-		k.log.Warn("the TLS certificate has changed and cannot be used; the one before stays", "error", err)
+		if text := err.Error(); text != k.said { // and not with every connection
+			k.said = text
+			k.log.Warn("the TLS certificate has changed and cannot be used; the one before stays", "error", err)
+		}
 		return k.pair, nil
 	}
-	k.pair, k.cert, k.of = &pair, cert, key
+	k.pair, k.cert, k.of, k.said = &pair, cert, key, ""
 	return k.pair, nil
 }
 

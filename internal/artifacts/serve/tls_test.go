@@ -63,7 +63,9 @@ func TestTLS(t *testing.T) {
 	certFile, keyFile := certificate(t, "one")
 	store := newStore(t)
 	mustPublish(t, store, "0", 1000)
-	addr := start(t, Options{Store: store, TLSCert: certFile, TLSKey: keyFile, Now: time.Now}).addr
+	log, text := textLog()
+	server := start(t, Options{Store: store, TLSCert: certFile, TLSKey: keyFile, Now: time.Now, Log: log})
+	addr := server.addr
 	expect := func(what, name string) {
 		t.Helper()
 		resp, err := insecure().Get("https://" + addr + "/" + kernel)
@@ -80,12 +82,23 @@ func TestTLS(t *testing.T) {
 	expect("renewed", "second")
 	write(t, keyFile, []byte("no key"))
 	expect("a key that is none", "second")
+	expect("still none", "second")
 	if err := os.Remove(certFile); err != nil {
 		t.Fatal(err)
 	}
 	expect("no certificate", "second")
+	expect("still no certificate", "second")
 	writeCertificate(t, certFile, keyFile, "third one")
 	expect("made good", "third one")
+	write(t, keyFile, []byte("no key"))
+	expect("no key again", "third one")
+	server.stop()
+	if err := server.wait(); err != nil {
+		t.Fatal(err)
+	}
+	if got := strings.Count(text.String(), "the one before stays"); got != 3 {
+		t.Errorf("the log says %d times that the one before stays, want once for each fault:\n%s", got, text)
+	}
 }
 
 func TestTLSRefused(t *testing.T) {
