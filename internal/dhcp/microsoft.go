@@ -146,23 +146,23 @@ func (p *page) microsoftPolicies(s Site, scope string) {
 	p.line("Add-DhcpServerv4Policy -Name %s %s-ProcessingOrder 1 -Condition Or -UserClass EQ,%s", powerShellQuote(policy), scope, userClassList)
 	set(policy, 67, s.Script())
 	p.gap()
-	p.say("%s\nThe star stands for what firmware adds to the class.", aboutFirmware)
-	for i, b := range s.answered() {
-		policy := name + b.name
-		var classes []string
+	p.say("%s\nThe star stands for what firmware adds to the class. Each class has a policy of its own, where And has but one meaning.", aboutFirmware)
+	order := 1
+	for _, b := range s.answered() {
 		for _, class := range b.vendorClasses() {
-			classes = append(classes, powerShellQuote(class+"*"))
+			order++
+			policy := name + b.name + ", " + class
+			p.gap()
+			p.line("Add-DhcpServerv4Policy -Name %s %s-ProcessingOrder %d -Condition And -VendorClass EQ,%s -UserClass NE,%s",
+				powerShellQuote(policy), scope, order, powerShellQuote(class+"*"), userClassList)
+			if b.http {
+				p.say("%s", aboutHTTP)
+				set(policy, 60, httpClient)
+				set(policy, 67, s.Binary(b.file))
+				continue
+			}
+			set(policy, 66, s.StackIP().String())
+			set(policy, 67, b.file)
 		}
-		p.gap()
-		p.line("Add-DhcpServerv4Policy -Name %s %s-ProcessingOrder %d -Condition And -VendorClass EQ,%s -UserClass NE,%s",
-			powerShellQuote(policy), scope, i+2, strings.Join(classes, ","), userClassList)
-		if b.http {
-			p.say("%s", aboutHTTP)
-			set(policy, 60, httpClient)
-			set(policy, 67, s.Binary(b.file))
-			continue
-		}
-		set(policy, 66, s.StackIP().String())
-		set(policy, 67, b.file)
 	}
 }
