@@ -7,8 +7,10 @@ import (
 	"fmt"
 	"net"
 	"net/netip"
+	"os"
 	"slices"
 	"strings"
+	"sync"
 	"testing"
 	"time"
 
@@ -48,7 +50,8 @@ type fakeServer struct {
 	conn net.PacketConn
 	// answer returns what goes back: none, one or more packets.
 	answer func(discover *dhcpv4.DHCPv4) [][]byte
-	seen   []*dhcpv4.DHCPv4
+	seen   []*dhcpv4.DHCPv4 // after stop
+	stop   func()
 }
 
 // start returns the way to a server, which ends with the test.
@@ -85,11 +88,12 @@ func (s *fakeServer) start() *Conn {
 			}
 		}
 	}()
-	s.t.Cleanup(func() {
+	s.stop = sync.OnceFunc(func() {
 		server.Close()
 		client.Close()
 		<-ended
 	})
+	s.t.Cleanup(s.stop)
 	return &Conn{PacketConn: client, to: server.LocalAddr(), via: "a test"}
 }
 
@@ -172,6 +176,7 @@ func probeWith(t *testing.T, site dhcp.Site, o Options, wrong func(dhcp.Client, 
 		o.Timeout, o.Retries = short, many
 	}
 	report, err := Run(t.Context(), server.start(), o)
+	server.stop()
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -239,7 +244,7 @@ func TestWrong(t *testing.T) {
 		{"the script of 0.26", "0.22", to("Tinkerbell's", file(script+":7171/ipxe/script/auto.ipxe")), "Tinkerbell's", otherVersion, "0.25 to 0.26"},
 		{"the script of the bootstrap phase", "", to("Tinkerbell's", file("http://10.10.50.99:7171/ipxe/script/auto.ipxe")), "Tinkerbell's", otherPhase, "the admin machine"},
 		{"the script of another host", "", to("Tinkerbell's", file("http://10.10.50.5:7171/ipxe/script/auto.ipxe")), "Tinkerbell's", otherServer, "from 10.10.50.5"},
-		{"some script", "", to("Tinkerbell's", file("http://10.10.50.5/menu.ipxe")), "Tinkerbell's", otherFile, "no script of any version"},
+		{"some script", "", to("Tinkerbell's", file("http://10.10.50.5/menu.ipxe")), "Tinkerbell's", otherFile, "not where any version has its script"},
 		{"a script for firmware", "", to("UEFI x64", file(script+":7171/ipxe/script/auto.ipxe")), "UEFI x64", scriptTooSoon, "loads programs only"},
 		{"a script for any iPXE", "", to("another", file(script+":7171/ipxe/script/auto.ipxe")), "another", scriptTooSoon, "need not have"},
 		{"a URL for PXE", "", to("UEFI x64", file(script+"/ipxe.efi")), "UEFI x64", urlForTFTP, "loads over TFTP"},
@@ -573,5 +578,22 @@ func TestAsRelayAddressOfAnother(t *testing.T) {
 	var access *AccessError
 	if !errors.As(err, &access) || access.Hint() == "" {
 		t.Errorf("got %v, %v", conn, err)
+	}
+}
+
+// TestCodesAreDocumented compares the codes with the table in docs/dhcp.md.
+func TestCodesAreDocumented(t *testing.T) {
+	doc, err := os.ReadFile("../../../docs/dhcp.md")
+	if err != nil {
+		t.Fatal(err)
+	}
+	for _, code := range []string{
+		noAnswer, unwanted, unreadable, noBootFile, bootFileToOS, cutOff, otherVersion, otherPhase, otherServer, otherFile, loops, rawFormMissed, rfc3004Missed,
+		scriptTooSoon, efiToBIOS, biosToEFI, otherArch, noURL, urlForTFTP, noOption60, noNextServer, outsideSubnet, notReservation, takenAddress, otherNetmask,
+		otherGateway,
+	} {
+		if !bytes.Contains(doc, []byte("`"+code+"`")) {
+			t.Errorf("docs/dhcp.md does not have %s", code)
+		}
 	}
 }

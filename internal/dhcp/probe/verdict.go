@@ -237,7 +237,7 @@ func (v *verdict) otherScript(got string) {
 	host, wanted := hostOf(got), hostOf(v.want.File)
 	switch {
 	case len(versions) > 0 && !slices.Equal(versions, here):
-		v.wrong(otherVersion, "%s is where version %s has its script; %s has it at %s. iPXE gets an error or no answer, and the machine does not boot",
+		v.wrong(otherVersion, "%s is where the script is in version %s; in %s it is at %s. iPXE gets an error or no answer, and the machine does not boot",
 			got, strings.Join(versions, " or "), asked, v.want.File)
 	case slices.Equal(versions, here) && len(here) > 0 && v.isOtherPhase(host):
 		v.wrong(otherPhase, "%s", v.phaseText(host))
@@ -245,7 +245,7 @@ func (v *verdict) otherScript(got string) {
 		v.wrong(otherServer, "the script is to come from %s, and Tinkerbell is at %s: nothing answers there, or another Tinkerbell that does not know"+
 			" the machine", host, wanted)
 	default:
-		v.wrong(otherFile, "%s is no script of any version; %s has it at %s. iPXE gets an error or something else, and the machine does not boot",
+		v.wrong(otherFile, "%s is not where any version has its script; in %s it is at %s. iPXE gets an error or something else, and the machine does not boot",
 			got, asked, v.want.File)
 	}
 }
@@ -274,7 +274,8 @@ func (v *verdict) http() {
 	want, o := asked.Answer(v.client), v.offer
 	echoed := strings.HasPrefix(o.VendorClass, httpClient)
 	if !v.site.HTTPBoot && !echoed {
-		return // the firmware does not take such an offer for one to boot from
+		v.notes = append(v.notes, "this server does not do HTTP boot: without "+httpClient+" in option 60 the firmware goes on to its next way to boot")
+		return
 	}
 	v.want = want
 	if !echoed {
