@@ -236,13 +236,14 @@ func (h *handler) openPaired(r *http.Request, name string) (*file, func(bool), e
 		}
 	}
 	f, err := h.openPublished(name)
-	if err != nil || r.Method != http.MethodGet {
+	if err != nil {
 		return f, nothing, err
 	}
-	if kind, arch, ok := kindOf(f); ok && kind == isoFile && key.addr.IsValid() && r.Header.Get("Range") != "" {
+	inParts := r.Method == http.MethodHead || r.Header.Get("Range") != "" // HEAD comes first, for the size
+	if kind, arch, ok := kindOf(f); ok && kind == isoFile && key.addr.IsValid() && inParts {
 		return h.openISO(r, f, key.addr, arch, name)
 	}
-	if !kernel {
+	if !kernel || r.Method != http.MethodGet {
 		return f, nothing, nil
 	}
 	done, err := h.pairs.kernel(key, r.RemoteAddr, f.generation)
@@ -255,13 +256,13 @@ func (h *handler) openPaired(r *http.Request, name string) (*file, func(bool), e
 // openISO opens the ISO that an address has begun to read in parts; newest is the published one, which it gets where it
 // has begun with none, or where that one had no ISO of this name.
 func (h *handler) openISO(r *http.Request, newest *file, addr netip.Addr, arch plan.Arch, name string) (*file, func(bool), error) {
-	gen, done, err := h.pairs.isoPart(addr, arch, newest.generation)
+	gen, done, err := h.pairs.isoPart(addr, arch, newest.generation, r.Method == http.MethodGet)
 	ended := func(bool) { done() }
 	if err != nil {
 		h.log.WarnContext(r.Context(), "parts of this ISO are of the newest one, whichever that is", "remote", r.RemoteAddr, "error", err)
 		return newest, ended, nil
 	}
-	if gen.ID() == newest.generation {
+	if id := gen.ID(); id == newest.generation || id == "" {
 		return newest, ended, nil
 	}
 	f, err := openOf(gen, name, mayChange)

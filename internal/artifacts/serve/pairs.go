@@ -150,13 +150,17 @@ func (p *pairs) initramfs(key machineKey, conn, wanted string, take bool) (gen a
 }
 
 // isoPart returns the generation whose ISO an address gets a part of: the one that it has read before, or that with this
-// id. done is to be called when the part has been sent. An error is as of kernel.
-func (p *pairs) isoPart(addr netip.Addr, arch plan.Arch, id string) (gen artifacts.Generation, done func(), err error) {
+// id. take says that it is going to be sent, and not only asked for, upon which nothing begins: the zero Generation then
+// stands for any. done is to be called when the part has been sent. An error is as of kernel.
+func (p *pairs) isoPart(addr netip.Addr, arch plan.Arch, id string, take bool) (gen artifacts.Generation, done func(), err error) {
 	p.mu.Lock()
 	defer p.mu.Unlock()
 	key := machineKey{addr: addr, arch: arch, iso: true}
 	var first *held
 	if _, known := p.machines[key]; !known {
+		if !take {
+			return gen, func() {}, nil
+		}
 		if first, err = p.acquire(id); err != nil {
 			return gen, func() {}, err
 		}

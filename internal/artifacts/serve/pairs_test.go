@@ -3,6 +3,7 @@ package serve
 import (
 	"errors"
 	"fmt"
+	"net/http"
 	"net/netip"
 	"strings"
 	"testing"
@@ -182,7 +183,7 @@ func TestPairsHold(t *testing.T) {
 func TestISOParts(t *testing.T) {
 	p := newPairing(t)
 	part := func(addr, published string) string {
-		gen, done, err := p.isoPart(netip.MustParseAddr(addr), plan.X8664, published)
+		gen, done, err := p.isoPart(netip.MustParseAddr(addr), plan.X8664, published, true)
 		if err != nil {
 			t.Fatal(err)
 		}
@@ -204,10 +205,16 @@ func TestISOParts(t *testing.T) {
 		t.Error("nobody reads the old one, and it is held")
 	}
 	got = append(got, part("192.0.2.1", "new"))
+	before := p.count()
+	if gen, done, err := p.isoPart(netip.MustParseAddr("192.0.2.4"), plan.X8664, "new", false); gen.ID() != "" || err != nil || p.count() != before {
+		t.Errorf("HEAD: got %q, %v, %d addresses, want that nothing begins", gen.ID(), err, p.count())
+	} else {
+		done()
+	}
 	if want := "old old old old old new new new"; strings.Join(got, " ") != want {
 		t.Errorf("got %q, want %q", got, want)
 	}
-	if _, _, err := p.isoPart(netip.MustParseAddr("192.0.2.3"), plan.X8664, "gone"); !errors.Is(err, artifacts.ErrNotFound) {
+	if _, _, err := p.isoPart(netip.MustParseAddr("192.0.2.3"), plan.X8664, "gone", true); !errors.Is(err, artifacts.ErrNotFound) {
 		t.Errorf("a generation that is not there: got %v", err)
 	}
 }
@@ -229,13 +236,23 @@ func TestISOOverHTTP(t *testing.T) {
 		resp, body := get(t, addr, "/hook/"+name, header)
 		return fmt.Sprint(resp.StatusCode, " ", string(body))
 	}
+	head := func() string {
+		resp, _ := send(t, addr, http.MethodHead, "HEAD /hook/"+name+" HTTP/1.1\r\nHost: hook\r\nConnection: close\r\n\r\n")
+		return fmt.Sprint(resp.StatusCode, " ", resp.ContentLength, " ", resp.Header.Get("ETag"))
+	}
 	old, recent := content(name, "old", 5000), content(name, "new", 6000)
+	if got, want := head(), fmt.Sprint(200, " ", 5000, " ", quote(sum(old))); got != want {
+		t.Errorf("HEAD before: got %s, want %s", got, want)
+	}
 	if got, want := part("Range: bytes=0-99\r\n"), fmt.Sprint(206, " ", string(old[:100])); got != want {
 		t.Errorf("got %s, want %s", got, want)
 	}
 	publish("new", 6000, true)
 	if got, want := part("Range: bytes=100-199\r\n"), fmt.Sprint(206, " ", string(old[100:200])); got != want {
 		t.Errorf("a further part: got %s, want %s", got, want)
+	}
+	if got, want := head(), fmt.Sprint(200, " ", 5000, " ", quote(sum(old))); got != want {
+		t.Errorf("HEAD between two parts: got %s, want what the parts are of, %s", got, want)
 	}
 	if got, want := part("Range: bytes=0-9\r\nIf-Range: "+quote(sum(recent))+"\r\n"), fmt.Sprint(200, " ", string(old)); got != want {
 		t.Errorf("If-Range of another: got %s, want all of the old one", got)
