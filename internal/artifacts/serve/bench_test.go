@@ -24,8 +24,8 @@ type side struct {
 	cpu  []float64 // seconds for each GB
 }
 
-// BenchmarkAgainstNginx downloads the same file from nginx and from us, in turn, and reports medians. Client and server share
-// the processors.
+// BenchmarkAgainstNginx downloads the same file from nginx and from us, in turn, and reports medians. nginx has a worker for
+// each processor. Client and server share the processors.
 func BenchmarkAgainstNginx(b *testing.B) {
 	const size, pairs = 100_000_000, 7
 	store := newStore(b)
@@ -37,7 +37,7 @@ func BenchmarkAgainstNginx(b *testing.B) {
 	}
 	listen := l.Addr().String()
 	l.Close()
-	nginx := runNginx(b, listen, "tcp", listen, set.Dir)
+	nginx := runNginx(b, allWorkers, listen, "tcp", listen, set.Dir)
 	for _, clients := range []int{1, 8, 64} {
 		b.Run(fmt.Sprintf("clients=%d", clients), func(b *testing.B) {
 			sides := []*side{{name: "ours", url: "http://" + addr, pid: cmd.Process.Pid}, {name: "nginx", url: "http://" + listen, pid: nginx.Process.Pid}}
@@ -93,15 +93,38 @@ func median(values []float64) float64 {
 	return sorted[len(sorted)/2]
 }
 
-// cpuOf is the CPU time of a process in seconds: the 14th and the 15th field of proc_pid_stat(5), in ticks of 10 ms.
+// cpuOf is the CPU time of a process and its children, nginx's workers, in seconds.
 func cpuOf(b *testing.B, pid int) float64 {
+	b.Helper()
+	total := ticksOf(b, pid)
+	children, err := filepath.Glob(filepath.Join("/proc", strconv.Itoa(pid), "task", "*", "children"))
+	if err != nil || len(children) == 0 {
+		b.Fatalf("children of process %d: got %q, %v", pid, children, err)
+	}
+	for _, path := range children {
+		text, err := os.ReadFile(path)
+		if err != nil {
+			continue // of a thread that has ended, which had none
+		}
+		for _, field := range bytes.Fields(text) {
+			child, err := strconv.Atoi(string(field))
+			if err != nil {
+				b.Fatal(err)
+			}
+			total += ticksOf(b, child)
+		}
+	}
+	return float64(total) / 100
+}
+
+// ticksOf is the CPU time of a process in ticks of 10 ms: the 14th and the 15th field of proc_pid_stat(5).
+func ticksOf(b *testing.B, pid int) (ticks int) {
 	b.Helper()
 	text, err := os.ReadFile(filepath.Join("/proc", strconv.Itoa(pid), "stat"))
 	if err != nil {
 		b.Fatal(err)
 	}
 	fields := bytes.Fields(text[bytes.LastIndexByte(text, ')')+1:])
-	var ticks int
 	for _, f := range fields[11:13] {
 		n, err := strconv.Atoi(string(f))
 		if err != nil {
@@ -109,5 +132,5 @@ func cpuOf(b *testing.B, pid int) float64 {
 		}
 		ticks += n
 	}
-	return float64(ticks) / 100
+	return ticks
 }

@@ -14,6 +14,7 @@ import (
 	"os/exec"
 	"path/filepath"
 	"strings"
+	"syscall"
 	"testing"
 	"time"
 
@@ -24,8 +25,7 @@ import (
 
 // nginxConf serves a directory as hookbuild does, with as many parts of a file as it gives.
 const nginxConf = `daemon off;
-master_process off;
-worker_processes 1;
+%[5]s
 pid %[1]s/pid;
 events { worker_connections 512; }
 http {
@@ -45,6 +45,12 @@ http {
 }
 `
 
+// What nginx consists of. As root its workers would be somebody else, who may not read a test's directory.
+const (
+	oneProcess = "master_process off; worker_processes 1;"
+	allWorkers = "user root; worker_processes auto;" // one for each processor
+)
+
 // startNginx serves dir at a socket: no other program can take that away, as it can a port.
 func startNginx(t *testing.T, dir string) (socket string) {
 	t.Helper()
@@ -54,16 +60,16 @@ func startNginx(t *testing.T, dir string) (socket string) {
 	}
 	t.Cleanup(func() { os.RemoveAll(short) })
 	socket = filepath.Join(short, "s")
-	runNginx(t, "unix:"+socket, "unix", socket, dir)
+	runNginx(t, oneProcess, "unix:"+socket, "unix", socket, dir)
 	return socket
 }
 
 // runNginx serves dir; listen is the address in nginx's own form.
-func runNginx(t testing.TB, listen, network, address, dir string) *exec.Cmd {
+func runNginx(t testing.TB, processes, listen, network, address, dir string) *exec.Cmd {
 	t.Helper()
 	work := t.TempDir()
 	conf := filepath.Join(work, "nginx.conf")
-	if err := os.WriteFile(conf, fmt.Appendf(nil, nginxConf, work, listen, maxParts, dir), 0o644); err != nil {
+	if err := os.WriteFile(conf, fmt.Appendf(nil, nginxConf, work, listen, maxParts, dir, processes), 0o644); err != nil {
 		t.Fatal(err)
 	}
 	path, err := exec.LookPath("nginx")
@@ -77,7 +83,7 @@ func runNginx(t testing.TB, listen, network, address, dir string) *exec.Cmd {
 		t.Fatalf("nginx, which make test-tools installs: %v", err)
 	}
 	t.Cleanup(func() {
-		cmd.Process.Kill()
+		cmd.Process.Signal(syscall.SIGTERM) // a master that is killed leaves its workers behind
 		cmd.Wait()
 	})
 	for deadline := time.Now().Add(2 * time.Minute); ; time.Sleep(10 * time.Millisecond) {
@@ -87,7 +93,7 @@ func runNginx(t testing.TB, listen, network, address, dir string) *exec.Cmd {
 			return cmd
 		}
 		if time.Now().After(deadline) {
-			cmd.Process.Kill()
+			cmd.Process.Signal(syscall.SIGTERM)
 			cmd.Wait()
 			t.Fatalf("nginx does not answer: %v\n%s", err, log.String())
 		}
