@@ -139,10 +139,21 @@ func TestGenerations(t *testing.T) {
 			t.Errorf("Cache-Control: got %q", got)
 		}
 	}
+	manifest, err := os.ReadFile(filepath.Join(store.Dir(), "generations", one, artifacts.ManifestName))
+	if err != nil {
+		t.Fatal(err)
+	}
+	resp, body := get(t, addr, "/generations/"+one+"/"+artifacts.ManifestName, "")
+	if resp.StatusCode != 200 || !bytes.Equal(body, manifest) || resp.Header.Get("ETag") != quote(sum(manifest)) ||
+		resp.Header.Get("Cache-Control") != mayChange || resp.Header.Get("Content-Type") != "application/json" {
+		t.Errorf("manifest: got %s, %v, %d bytes", resp.Status, resp.Header, len(body))
+	}
+	if resp, body := get(t, addr, "/generations/"+one+"/"+artifacts.ManifestName, "Range: bytes=-9\r\n"); resp.StatusCode != 206 || !bytes.HasSuffix(manifest, body) || len(body) != 9 {
+		t.Errorf("part of the manifest: got %s, %q", resp.Status, body)
+	}
 	for path, status := range map[string]int{
 		"/generations/" + one + "/" + artifacts.ReportName:    200,
 		"//generations//" + one + "//" + kernel + "/":         200,
-		"/generations/" + one + "/" + artifacts.ManifestName:  404, // the list of what is there, not a part of it
 		"/generations/" + one + "/none":                       404,
 		"/generations/" + one:                                 404,
 		"/generations":                                        404,

@@ -2,8 +2,11 @@ package serve
 
 import (
 	"cmp"
+	"crypto/sha256"
+	"encoding/hex"
 	"errors"
 	"fmt"
+	"io"
 	"os"
 	"path/filepath"
 	"slices"
@@ -143,7 +146,26 @@ func (h *handler) openGeneration(id, name string) (f *file, err error) {
 		return nil, err
 	}
 	defer func() { err = errors.Join(err, release()) }()
+	if name == artifacts.ManifestName {
+		return openManifest(gen)
+	}
 	return openOf(gen, name, immutable)
+}
+
+// openManifest opens what a generation says of itself. It has its own sum nowhere; and it may change, since another
+// hookbuild, or another command, can have made the same.
+func openManifest(gen artifacts.Generation) (*file, error) {
+	f, err := os.Open(gen.Path(artifacts.ManifestName))
+	if err != nil {
+		return nil, err
+	}
+	sum := sha256.New()
+	size, err := io.Copy(sum, f)
+	if err != nil {
+		return nil, errors.Join(err, f.Close())
+	}
+	entry := artifacts.File{Name: artifacts.ManifestName, Size: size, SHA256: hex.EncodeToString(sum.Sum(nil))}
+	return published(f, entry, gen.Manifest.Plan.Epoch, gen.ID(), mayChange), nil
 }
 
 // openOf opens a file of a generation that is held.
