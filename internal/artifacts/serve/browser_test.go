@@ -2,11 +2,14 @@ package serve
 
 import (
 	"bufio"
+	"context"
+	"encoding/json"
 	"io"
 	"net"
 	"net/http"
 	"strings"
 	"testing"
+	"testing/synctest"
 	"time"
 
 	"github.com/hookbuild/hookbuild/internal/artifacts"
@@ -231,4 +234,127 @@ func TestStopEndsEvents(t *testing.T) {
 		t.Error(err)
 	}
 	wantNoConnections(t)
+}
+
+// pipes is a listener whose connections have no buffer: a write waits for its reader.
+type pipes struct {
+	accepted chan net.Conn
+	closed   chan struct{}
+}
+
+func (p *pipes) Accept() (net.Conn, error) {
+	select {
+	case c := <-p.accepted:
+		return c, nil
+	case <-p.closed:
+		return nil, net.ErrClosed
+	}
+}
+
+func (p *pipes) Close() error   { close(p.closed); return nil }
+func (p *pipes) Addr() net.Addr { return &net.TCPAddr{} }
+
+// ask opens a connection and sends a request for events.
+func (p *pipes) ask(t *testing.T) net.Conn {
+	t.Helper()
+	ours, theirs := net.Pipe()
+	p.accepted <- theirs
+	if _, err := io.WriteString(ours, "GET /events HTTP/1.1\r\nHost: hook\r\n\r\n"); err != nil {
+		t.Fatal(err)
+	}
+	return ours
+}
+
+// onPipes runs a server of pipes on a clock that does not wait, and ends it.
+func onPipes(t *testing.T, test func(t *testing.T, store *artifacts.Store, h *handler, p *pipes)) {
+	store := newStore(t)
+	mustPublish(t, store, "0", 1000)
+	synctest.Test(t, func(t *testing.T) {
+		o := Options{Store: store, Now: time.Now, Log: orDiscard(nil)}
+		h, err := newHandler(o)
+		if err != nil {
+			t.Fatal(err)
+		}
+		defer h.close()
+		p := &pipes{accepted: make(chan net.Conn), closed: make(chan struct{})}
+		ctx, cancel := context.WithCancel(t.Context())
+		done := make(chan error, 1)
+		go func() { done <- serveOn(ctx, newGate(p, o), h, nil, time.Second, o.Log) }()
+		test(t, store, h, p)
+		cancel()
+		if err := <-done; err != nil {
+			t.Error(err)
+		}
+	})
+}
+
+// TestBlockedEvents holds that a page that reads nothing holds up no other one, and is cut off like any client that
+// stands still.
+func TestBlockedEvents(t *testing.T) {
+	onPipes(t, func(t *testing.T, store *artifacts.Store, h *handler, p *pipes) {
+		blocked := p.ask(t)
+		stream := bufio.NewReader(p.ask(t))
+		before := event(t, stream, "published")
+		mustPublish(t, store, "1", 1000)
+		if after := event(t, stream, "published"); after == before {
+			t.Errorf("got %s again", after)
+		}
+		if n := len(h.browser.streams); n != 2 {
+			t.Errorf("got %d streams, want the blocked one still there", n)
+		}
+		go io.Copy(io.Discard, stream)
+		time.Sleep(2 * patience)
+		synctest.Wait()
+		if n := len(h.browser.streams); n != 1 {
+			t.Errorf("got %d streams, want the blocked one cut off", n)
+		}
+		if n, err := blocked.Read(make([]byte, 1)); err != io.EOF {
+			t.Errorf("the blocked one: got %d bytes, %v", n, err)
+		}
+	})
+}
+
+// TestHeartbeat holds that a stream without news says that it is alive, so that nobody between takes it for dead.
+func TestHeartbeat(t *testing.T) {
+	onPipes(t, func(t *testing.T, _ *artifacts.Store, _ *handler, p *pipes) {
+		stream := bufio.NewReader(p.ask(t))
+		event(t, stream, "published")
+		for range 3 {
+			begin := time.Now()
+			for line := ""; line != ": nothing new\n"; {
+				var err error
+				if line, err = stream.ReadString('\n'); err != nil || strings.HasPrefix(line, "event:") {
+					t.Fatalf("got %q, %v", line, err)
+				}
+			}
+			if waited := time.Since(begin).Round(everySoOft); waited < heartbeat*everySoOft || waited > (heartbeat+1)*everySoOft {
+				t.Errorf("got a comment after %s", waited)
+			}
+		}
+	})
+}
+
+// TestProgressOverTLS holds that what the kernel does not copy by itself is counted too, while it is sent.
+func TestProgressOverTLS(t *testing.T) {
+	certFile, keyFile := certificate(t, "one")
+	store := newStore(t)
+	mustPublish(t, store, "0", bigFile)
+	url := "https://" + start(t, Options{Store: store, TLSCert: certFile, TLSKey: keyFile, Now: time.Now}).addr
+	stream := bufio.NewReader(take(t, insecure(), url+"/events", ""))
+	slow := take(t, insecure(), url+"/"+initramfs, "")
+	if _, err := io.CopyN(io.Discard, slow, bigFile*3/4); err != nil {
+		t.Fatal(err)
+	}
+	var now struct{ Rows []struct{ Percent int } }
+	for len(now.Rows) == 0 || now.Rows[0].Percent < 75 {
+		if err := json.Unmarshal([]byte(event(t, stream, "fetches")), &now); err != nil {
+			t.Fatal(err)
+		}
+	}
+	if got := now.Rows[0].Percent; got > 99 {
+		t.Errorf("got %d %%, and it is not whole", got)
+	}
+	readAll(t, slow)
+	for !strings.Contains(event(t, stream, "boots"), `"result":"done"`) {
+	}
 }
