@@ -7,6 +7,7 @@ import (
 	"io"
 	"net"
 	"net/http"
+	"path/filepath"
 	"strings"
 	"testing"
 	"testing/synctest"
@@ -332,6 +333,26 @@ func TestHeartbeat(t *testing.T) {
 			}
 		}
 	})
+}
+
+// TestExtraIsShown holds that an OS image is seen while it is taken.
+func TestExtraIsShown(t *testing.T) {
+	dir := t.TempDir()
+	write(t, filepath.Join(dir, "os-1.31.gz"), make([]byte, bigFile))
+	addr := start(t, Options{Store: newStore(t), Now: time.Now, Names: names, Extra: dir}).addr
+	_, stream := listenTo(t, addr)
+	event(t, stream, "published")
+	slow := take(t, machineAt(t, "127.0.0.21"), "http://"+addr+"/extra/os-1.31.gz", "")
+	if got := event(t, stream, "fetches"); !strings.Contains(got, `"name":"rack3-node01","what":"os-1.31.gz","generation":""`) {
+		t.Errorf("got %s", got)
+	}
+	_, body := get(t, addr, "/", fromBrowser)
+	wantIn(t, body, `data-f="what">os-1.31.gz<`, "1 machine is fetching now.")
+	readAll(t, slow)
+	for !strings.Contains(event(t, stream, "fetches"), `"rows":[]`) {
+	}
+	_, body = get(t, addr, "/", fromBrowser)
+	wantIn(t, body, "None since this server started.")
 }
 
 // TestProgressOverTLS holds that what the kernel does not copy by itself is counted too, while it is sent.

@@ -38,7 +38,7 @@ func (h *handler) openExtra(name string) (*file, error) {
 		return nil, errors.Join(err, f.Close())
 	}
 	return &file{
-		File: f, label: "extra", size: info.Size(), modified: info.ModTime(),
+		File: f, label: "extra", extra: name, size: info.Size(), modified: info.ModTime(),
 		etag: extraTag(info, h.now()), caching: mayChange,
 	}, nil
 }

@@ -22,6 +22,7 @@ type file struct {
 	*os.File
 	label      string // for counting: a published name, or extra
 	original   string // the published name that label is, or is a second one of; empty for an extra file
+	extra      string // an extra file's name; empty for all others
 	generation string // the plan id; empty for what belongs to no single one
 	size       int64
 	etag       string // quoted

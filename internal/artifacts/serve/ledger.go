@@ -39,7 +39,8 @@ const (
 //   - else it begins a boot.
 //
 // So a download that broke off and is taken up again is one boot. What a proxy or smee reads for others is that of its
-// own address. The last 200 boots that nobody takes anything of are kept, and those that are running, of which there are
+// own address. An extra file that is being sent is shown too; it is no boot, and is forgotten when nobody takes it any
+// more. The last 200 boots that nobody takes anything of are kept, and those that are running, of which there are
 // at most as many as connections.
 type ledger struct {
 	now   func() time.Time // nil for none: there are no rates and no times then
@@ -56,7 +57,8 @@ type entry struct {
 	id         int
 	key        machineKey
 	name       string // of the machine
-	generation string // plan id
+	generation string // plan id; of an extra file empty
+	extra      string // the extra file's name; empty for a boot
 	pieces     [kinds]piece
 	began      time.Time
 	touched    time.Time // when something of it was last begun or ended
@@ -69,10 +71,11 @@ const (
 	kernelFile fileKind = iota
 	initramfsFile
 	isoFile
+	extraFile
 	kinds
 )
 
-func (k fileKind) String() string { return [...]string{"kernel", "initramfs", "ISO"}[k] }
+func (k fileKind) String() string { return [...]string{"kernel", "initramfs", "ISO", "extra file"}[k] }
 
 // piece is one file of a boot. The zero value is one that was not asked for.
 type piece struct {
@@ -106,8 +109,11 @@ func (l *ledger) clock() time.Time {
 	return l.now()
 }
 
-// kindOf says what a machine boots with a published file; ok false for other files.
+// kindOf says what a machine does with a file; ok false where that is not shown. arch is empty for an extra file.
 func kindOf(f *file) (kind fileKind, arch plan.Arch, ok bool) {
+	if f.extra != "" {
+		return extraFile, "", true
+	}
 	for _, arch := range []plan.Arch{plan.X8664, plan.AArch64} {
 		if f.original == artifacts.ISOName(arch) {
 			return isoFile, arch, true
@@ -134,10 +140,10 @@ func (l *ledger) begin(addr netip.Addr, f *file, part bool, sent *atomic.Int64) 
 	now := l.clock()
 	l.mu.Lock()
 	defer l.mu.Unlock()
-	e := l.find(machineKey{addr: addr, arch: arch}, f.generation, kind, part, now)
+	e := l.find(machineKey{addr: addr, arch: arch}, f, kind, part, now)
 	if e == nil {
 		l.last++
-		e = &entry{id: l.last, key: machineKey{addr: addr, arch: arch}, name: name, generation: f.generation, began: now}
+		e = &entry{id: l.last, key: machineKey{addr: addr, arch: arch}, name: name, generation: f.generation, extra: f.extra, began: now}
 		l.all = append(l.all, e)
 		l.still++
 	}
@@ -160,9 +166,9 @@ func (l *ledger) begin(addr netip.Addr, f *file, part bool, sent *atomic.Int64) 
 }
 
 // find returns the boot that a request belongs to, nil for a new one.
-func (l *ledger) find(key machineKey, generation string, kind fileKind, part bool, now time.Time) *entry {
+func (l *ledger) find(key machineKey, f *file, kind fileKind, part bool, now time.Time) *entry {
 	for _, e := range slices.Backward(l.all) {
-		if e.key != key || e.generation != generation || e.pieces[isoFile].asked != (kind == isoFile) {
+		if e.key != key || e.generation != f.generation || e.extra != f.extra || e.pieces[isoFile].asked != (kind == isoFile) {
 			continue
 		}
 		p := &e.pieces[kind]
@@ -188,7 +194,11 @@ func (l *ledger) ended(e *entry, kind fileKind, part bool, sent *atomic.Int64, b
 	p.end = p.end || toTheEnd
 	p.whole = kind != isoFile && p.end && p.sent >= p.size
 	e.touched = now
-	if e.running--; e.running == 0 {
+	switch e.running--; {
+	case e.running > 0:
+	case e.extra != "":
+		l.all = slices.DeleteFunc(l.all, func(other *entry) bool { return other == e })
+	default:
 		l.still++
 	}
 	l.trim()
@@ -297,6 +307,9 @@ func (e *entry) fetch(now time.Time) page.Fetch {
 		Percent: p.percent(), Rate: p.rate(now),
 	}
 	f.Progress = fmt.Sprintf("%d %% of %s", f.Percent, page.Bytes(p.size))
+	if kind == extraFile {
+		f.What = e.extra
+	}
 	if kind == isoFile {
 		f.Progress = page.Bytes(p.bytes()) + " read of " + page.Bytes(p.size)
 	}

@@ -159,6 +159,36 @@ func TestLedgerProgress(t *testing.T) {
 	}
 }
 
+// TestLedgerShowsExtra holds that an extra file is seen while it is taken, and is no boot.
+func TestLedgerShowsExtra(t *testing.T) {
+	w := newWatcher()
+	w.all(one, initramfs)
+	take := func(addr, name string, part bool) (*atomic.Int64, func(int64, bool)) {
+		sent := &atomic.Int64{}
+		return sent, w.begin(netip.MustParseAddr(addr), &file{label: "extra", extra: name, size: 1000}, part, sent)
+	}
+	sent, end := take(one, "os.gz", false)
+	_, other := take(one, "os.gz", false)
+	first, a := take(two, "os.img", true)
+	second, b := take(two, "os.img", true)
+	sent.Store(430)
+	first.Store(200)
+	second.Store(100)
+	w.time = w.time.Add(time.Second)
+	if got, want := w.fetches(), "2001:db8::2 os.img 30 % 300 B/s\n192.0.2.1 os.gz 0 % 0 B/s done\n192.0.2.1 os.gz 43 % 430 B/s done"; got != want {
+		t.Errorf("got\n%s\nwant\n%s", got, want)
+	}
+	for _, ended := range []func(int64, bool){end, other, a, b} {
+		ended(1000, true)
+	}
+	if got := w.fetches(); got != "" {
+		t.Errorf("at the end: got %q", got)
+	}
+	if got, want := w.boots(), "192.0.2.1 initramfs: done"; got != want || len(w.ledger.all) != 1 || w.still != 1 {
+		t.Errorf("boots: got %q, %d kept", got, len(w.ledger.all))
+	}
+}
+
 // TestLedgerIsBounded holds that neither many boots nor many machines make it large.
 func TestLedgerIsBounded(t *testing.T) {
 	w := newWatcher()
