@@ -61,7 +61,7 @@ soak: test-tools engine ## tests that take hours, whole kernel builds among them
 	go test ./test -tags soak -run Soak -v -timeout 5h
 
 test-arm64: test-tools engine ## HookOS for aarch64 in QEMU: Docker, agent, embedded images; takes long
-	go test ./test -tags soak -run 'TestSoak/arm64_provisions' -v -timeout 1h
+	go test ./test -tags soak -run '^TestSoak$$/arm64_provisions' -v -timeout 1h
 
 docs: ## write docs/cli.md, and the examples of docs/dhcp.md, anew from the program itself
 	go test ./cmd/hookbuild -run 'TestCLIReference|TestDHCPExamples' -update
