@@ -71,6 +71,7 @@ func TestCompose(t *testing.T) {
 	}
 	var file struct {
 		Services map[string]struct {
+			Build   struct{ Context, Dockerfile string }
 			Command []string
 			Volumes []string
 			CapDrop []string `yaml:"cap_drop"`
@@ -85,4 +86,9 @@ func TestCompose(t *testing.T) {
 		t.Errorf("got %+v", s)
 	}
 	wantServe(t, s.Command)
+	// From a file, since Debian 12's docker-compose 1.29 knows no Dockerfile inside of compose.yaml. Its path is as from
+	// the context, which make build makes.
+	if _, err := os.Stat(filepath.Join(deploy, s.Build.Context, s.Build.Dockerfile)); s.Build.Dockerfile == "" || err != nil {
+		t.Errorf("build: got %+v, %v", s.Build, err)
+	}
 }
