@@ -60,7 +60,7 @@ func exitCode(ctx context.Context, err error) int {
 		return exitInterrupted
 	case fullDisk(err), isA[*engine.UnavailableError](err), isA[*serve.PortTakenError](err),
 		isA[*artifacts.LockedError](err), errors.Is(err, debian.ErrNoMirror),
-		errors.Is(err, syscall.EACCES), errors.Is(err, syscall.EROFS), cannotListen(err):
+		errors.Is(err, syscall.EACCES), errors.Is(err, syscall.EROFS), cannotListen(err), isA[*unreadyError](err):
 		return exitEnvironment
 	case isA[*image.NotFoundError](err), isA[*download.FetchError](err), isA[*download.VerifyError](err), isA[*download.OfflineError](err):
 		return exitDownload
@@ -111,7 +111,7 @@ func hint(err error) string {
 	case fullDisk(err):
 		return "free some space (a build takes about 20 GB), or name another place with --out and --cache-dir"
 	case isA[*engine.UnavailableError](err):
-		return "start Docker, or say with DOCKER_HOST where it is; with root on Debian, make engine installs it"
+		return engineHint
 	case errors.Is(err, debian.ErrNoMirror):
 		return "name one with --debian-mirror and --debian-security-mirror; https://www.debian.org/mirror/list has them"
 	case errors.As(err, &fetch) && fetch.Name != "" && fetch.Status == 404:
@@ -125,6 +125,9 @@ func hint(err error) string {
 	}
 	return ""
 }
+
+// engineHint is what to do where no engine answers.
+const engineHint = "start Docker, or say with DOCKER_HOST where it is; with root on Debian, make engine installs it"
 
 // isKernelOrg is true of what is fetched from kernel.org itself.
 func isKernelOrg(address string) bool {
@@ -146,7 +149,7 @@ func (p *program) finish(ctx context.Context, err error) int {
 			fmt.Fprintf(p.Stderr, "hint: %s\n", h)
 		}
 	}
-	if p.wantsJSON() && !isA[*differentError](err) && !isA[*unfitError](err) { // whose answer is the document
+	if p.wantsJSON() && !isA[*differentError](err) && !isA[*unfitError](err) && !isA[*unreadyError](err) { // whose answer is the document
 		p.failureJSON(code, err)
 	}
 	return code

@@ -73,6 +73,7 @@ var failures = []struct {
 	{"port taken", &serve.PortTakenError{Listen: ":8080"}, exitEnvironment, ":8080"},
 	{"no such address here", &net.OpError{Op: "listen", Err: syscall.EADDRNOTAVAIL}, exitEnvironment, ""},
 	{"another hookbuild", &artifacts.LockedError{Dir: "out"}, exitEnvironment, "wait for it"},
+	{"doctor found errors", &unreadyError{[]string{"engine"}}, exitEnvironment, ""},
 	{"no mirror", fmt.Errorf("looked everywhere: %w", debian.ErrNoMirror), exitEnvironment, "--debian-mirror"},
 
 	{"package gone", &download.FetchError{Name: "x 1", Status: 404, Err: errors.New("404")}, exitDownload, "hookbuild lock --update"},

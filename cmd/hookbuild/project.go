@@ -316,12 +316,9 @@ func (p *program) builder(c *cli.Context, w *workshop, e *engine.Engine) (*build
 		return nil, err
 	}
 	kernelOrg.Progress = client.Progress
-	hosts, err := p.registryHosts(cfg)
+	images, err := p.registryClient(s, cfg)
 	if err != nil {
 		return nil, err
-	}
-	images := &registry.Client{
-		Keychain: registry.DockerKeychain(p.dockerConfig()), Hosts: hosts, Offline: s.offline, UserAgent: "hookbuild/" + release,
 	}
 	return &build.Builder{
 		Engine: e, Cache: cache, Store: store, ModuleVersion: moduleVersion, Report: report, Now: p.Now, Kernels: w.kernels,
@@ -347,6 +344,17 @@ func (p *program) kernelOrg(c *cli.Context, cfg *config.Config, f config.Flavor,
 	return &kernelorg.Client{
 		Download: fetch, CacheDir: cache, Mirror: mirror, WKD: cfg.KernelOrg.Keys, Now: p.Now, Trusted: p.KernelKeys,
 		Keyring: keyring,
+	}, nil
+}
+
+// registryClient asks registries as hookbuild.yaml says.
+func (p *program) registryClient(s settings, cfg *config.Config) (*registry.Client, error) {
+	hosts, err := p.registryHosts(cfg)
+	if err != nil {
+		return nil, err
+	}
+	return &registry.Client{
+		Keychain: registry.DockerKeychain(p.dockerConfig()), Hosts: hosts, Offline: s.offline, UserAgent: "hookbuild/" + release,
 	}, nil
 }
 
