@@ -65,7 +65,7 @@ func (p *program) app() *cli.App {
 		Action:             noVerb,
 		Commands: []*cli.Command{
 			p.allCommand(), p.kernelConfigCommand(), p.kernelCommand(), p.linuxkitCommand(), p.bootCommand(), p.serveCommand(), p.artifactsCommand(), p.inspectCommand(), p.diffCommand(),
-			p.lockCommand(), p.flavorsCommand(), p.doctorCommand(), p.versionCommand(), p.completionCommand(),
+			p.lockCommand(), p.flavorsCommand(), p.doctorCommand(), p.pruneCommand(), p.versionCommand(), p.completionCommand(),
 		},
 	}
 	for _, c := range app.Commands {

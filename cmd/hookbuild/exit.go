@@ -15,6 +15,7 @@ import (
 	"github.com/hookbuild/hookbuild/internal/artifacts/serve"
 	"github.com/hookbuild/hookbuild/internal/boot"
 	"github.com/hookbuild/hookbuild/internal/build"
+	"github.com/hookbuild/hookbuild/internal/cachedir"
 	"github.com/hookbuild/hookbuild/internal/config"
 	"github.com/hookbuild/hookbuild/internal/debian"
 	"github.com/hookbuild/hookbuild/internal/download"
@@ -60,7 +61,7 @@ func exitCode(ctx context.Context, err error) int {
 		return exitInterrupted
 	case fullDisk(err), isA[*engine.UnavailableError](err), isA[*serve.PortTakenError](err),
 		isA[*artifacts.LockedError](err), errors.Is(err, debian.ErrNoMirror),
-		errors.Is(err, syscall.EACCES), errors.Is(err, syscall.EROFS), cannotListen(err), isA[*unreadyError](err):
+		errors.Is(err, syscall.EACCES), errors.Is(err, syscall.EROFS), cannotListen(err), isA[*unreadyError](err), isA[*cachedir.InUseError](err):
 		return exitEnvironment
 	case isA[*image.NotFoundError](err), isA[*download.FetchError](err), isA[*download.VerifyError](err), isA[*download.OfflineError](err):
 		return exitDownload

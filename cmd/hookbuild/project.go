@@ -24,6 +24,7 @@ import (
 	"github.com/hookbuild/hookbuild/internal/artifacts"
 	"github.com/hookbuild/hookbuild/internal/boot"
 	"github.com/hookbuild/hookbuild/internal/build"
+	"github.com/hookbuild/hookbuild/internal/cachedir"
 	"github.com/hookbuild/hookbuild/internal/config"
 	"github.com/hookbuild/hookbuild/internal/debian"
 	"github.com/hookbuild/hookbuild/internal/download"
@@ -181,12 +182,13 @@ type workshop struct {
 	builder    *build.Builder
 	request    build.Request
 	report     *reporter
+	release    func() error // of the cache
 }
 
-// Close ends the progress display and the connection to the engine.
+// Close ends the progress display and the connection to the engine, and lets others clean the cache up.
 func (w *workshop) Close() error {
 	w.report.Close()
-	return w.builder.Engine.Close()
+	return errors.Join(w.builder.Engine.Close(), w.release())
 }
 
 // stageLock is the stage before those of a build: inputs are read, and resolved where the lock lacks them.
@@ -268,7 +270,10 @@ func (p *program) workshopOf(ctx context.Context, c *cli.Context, args []string,
 	if w.request, err = p.request(c, s, cfg, w.flavor, e.Arch()); err != nil {
 		return nil, err
 	}
-	w.builder, err = p.builder(c, w, e)
+	if w.builder, err = p.builder(c, w, e); err != nil {
+		return nil, err
+	}
+	w.release, err = cachedir.Hold(ctx, w.builder.Cache)
 	return w, err
 }
 

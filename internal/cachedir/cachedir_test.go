@@ -231,6 +231,72 @@ func TestHoldAndClaim(t *testing.T) {
 	}
 }
 
+func TestHoldLeavesNothing(t *testing.T) {
+	parent := filepath.Join(t.TempDir(), "new")
+	dir := filepath.Join(parent, "cache")
+	hold := func() func() error {
+		release, err := Hold(t.Context(), dir)
+		if err != nil {
+			t.Fatal(err)
+		}
+		return release
+	}
+	first, second := hold(), hold() // the second has made nothing
+	if err := first(); err != nil {
+		t.Error(err)
+	}
+	if _, err := os.Stat(dir); err != nil {
+		t.Errorf("taken away from its other holder: %v", err)
+	}
+	if err := second(); err != nil {
+		t.Error(err)
+	}
+	if err := os.RemoveAll(parent); err != nil {
+		t.Fatal(err)
+	}
+	if err := hold()(); err != nil {
+		t.Error(err)
+	}
+	if _, err := os.Stat(parent); !errors.Is(err, fs.ErrNotExist) {
+		t.Errorf("an empty cache is still there: %v", err)
+	}
+	third := hold()
+	add(t, dir, 0, "debs/x")
+	if err := third(); err != nil {
+		t.Error(err)
+	}
+	if _, err := os.Stat(filepath.Join(dir, "debs/x")); err != nil {
+		t.Error(err)
+	}
+}
+
+// TestHoldersComeAndGo: nobody who holds an empty cache finds it gone.
+func TestHoldersComeAndGo(t *testing.T) {
+	dir := filepath.Join(t.TempDir(), "new", "cache")
+	errs := make(chan error, 4)
+	for range cap(errs) {
+		go func() {
+			for range 50 {
+				release, err := Hold(t.Context(), dir)
+				if err == nil {
+					_, err = os.Stat(dir)
+					err = errors.Join(err, release())
+				}
+				if err != nil {
+					errs <- err
+					return
+				}
+			}
+			errs <- nil
+		}()
+	}
+	for range cap(errs) {
+		if err := <-errs; err != nil {
+			t.Error(err)
+		}
+	}
+}
+
 func TestHoldFails(t *testing.T) {
 	if _, err := Hold(t.Context(), filepath.Join(lay(t, 0, "file"), "file", "x")); err == nil {
 		t.Error("no error")
