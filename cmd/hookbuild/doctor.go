@@ -210,7 +210,11 @@ func (x *patient) cacheDir(ctx context.Context) []doctor.Finding {
 	if err != nil {
 		return []doctor.Finding{{Check: "cache", State: doctor.Error, Detail: err.Error(), Hint: "name a directory with --cache-dir"}}
 	}
-	return doctor.Cache(ctx, dir, dirSize)
+	limit, err := cacheLimit(x.c, x.config)
+	if err != nil {
+		return []doctor.Finding{{Check: "cache", State: doctor.Error, Detail: err.Error()}}
+	}
+	return doctor.Cache(ctx, dir, limit, dirSize)
 }
 
 // dirSize is how many bytes the cache takes.

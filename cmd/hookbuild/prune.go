@@ -7,7 +7,6 @@ import (
 	"fmt"
 	"io"
 	"io/fs"
-	"os"
 	"path/filepath"
 	"regexp"
 	"slices"
@@ -153,15 +152,7 @@ func (p *program) pruning(c *cli.Context) (*pruning, error) {
 			x.images[base.Set{Name: set.Name, Arch: set.Arch, Packages: set.Packages}.Ref()] = true
 		}
 	}
-	var texts [][]byte
-	for _, name := range []string{resolve.LockName, "hookbuild.yaml"} {
-		text, err := os.ReadFile(filepath.Join(s.project, name))
-		if err != nil && !errors.Is(err, fs.ErrNotExist) {
-			return nil, err
-		}
-		texts = append(texts, text)
-	}
-	x.rule.Pins, err = cachedir.Pinned(x.cache, texts...)
+	x.rule.Pins, err = s.pins(x.cache)
 	return x, err
 }
 
@@ -335,5 +326,5 @@ func (p piece) title() string {
 	if p.Files == 0 {
 		return p.Name
 	}
-	return fmt.Sprintf("%s, %s", p.Name, countOf(p.Files, "file"))
+	return fmt.Sprintf("%s (%d)", p.Name, p.Files)
 }

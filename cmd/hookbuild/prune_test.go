@@ -286,7 +286,7 @@ func TestPruneWithoutEngine(t *testing.T) {
 	p := newPrunable(t)
 	p.host = "unix:///nonexistent"
 	got := p.run()
-	if got.code != exitEnvironment || !strings.Contains(got.stderr, "no Docker Engine answers") || !strings.Contains(got.stdout, "debs, 1 file") {
+	if got.code != exitEnvironment || !strings.Contains(got.stderr, "no Docker Engine answers") || !strings.Contains(got.stdout, "debs (1)") {
 		t.Errorf("exit code %d: %s%s", got.code, got.stdout, got.stderr)
 	}
 	if slices.Contains(p.left(), "debs/b.deb") {

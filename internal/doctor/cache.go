@@ -24,9 +24,9 @@ func DiskOf(path string) (Disk, error) {
 	return Disk{Free: int64(s.Bavail) * int64(s.Bsize), Size: int64(s.Blocks) * int64(s.Bsize)}, nil
 }
 
-// Cache looks at the cache directory, which need not be there yet; it is not made. size returns how many bytes are
-// in it.
-func Cache(ctx context.Context, dir string, size func(context.Context, string) (int64, error)) []Finding {
+// Cache looks at the cache directory, which need not be there yet; it is not made. limit is how many bytes it may have
+// after a build, 0 for no limit; size returns how many are in it.
+func Cache(ctx context.Context, dir string, limit int64, size func(context.Context, string) (int64, error)) []Finding {
 	const name, elsewhere = "cache", "name another directory with --cache-dir, or cache.dir in hookbuild.yaml"
 	there, missing, err := existing(dir)
 	if err == nil {
@@ -44,7 +44,10 @@ func Cache(ctx context.Context, dir string, size func(context.Context, string) (
 		case err != nil:
 			return []Finding{{name, Error, fmt.Sprintf("%s cannot be read: %v", dir, err), "it may be deleted at any time; or " + elsewhere}}
 		default:
-			f.Detail = fmt.Sprintf("%s holds %s and has no limit; hookbuild prune makes room", dir, units.HumanSize(float64(n)))
+			f.Detail = fmt.Sprintf("%s holds %s and has no limit", dir, units.HumanSize(float64(n)))
+			if limit > 0 {
+				f.Detail = fmt.Sprintf("%s holds %s of %s that it may after a build", dir, units.HumanSize(float64(n)), units.BytesSize(float64(limit)))
+			}
 		}
 	}
 	disk, err := DiskOf(there)

@@ -25,21 +25,23 @@ func TestCache(t *testing.T) {
 	}
 	broken := errors.New("broken")
 	for _, tc := range []struct {
-		name string
-		dir  string
-		size error
-		want string
-		says string
+		name  string
+		dir   string
+		size  error
+		want  string
+		says  string
+		limit int64
 	}{
-		{"there", dir, nil, "ok cache", "holds 42MB"},
-		{"not yet there", filepath.Join(dir, "a", "b"), nil, "ok cache", "is not there yet"},
-		{"a file", file, nil, "error cache*", "not a directory"},
-		{"below a file", filepath.Join(file, "a"), nil, "error cache*", "not a directory"},
-		{"not to be written to", "/proc/1", nil, "error cache*", "cannot be used"}, // also for root
-		{"not to be read", dir, broken, "error cache*", "broken"},
+		{"there", dir, nil, "ok cache", "holds 42MB and has no limit", 0},
+		{"with a limit", dir, nil, "ok cache", "holds 42MB of 1GiB", 1 << 30},
+		{"not yet there", filepath.Join(dir, "a", "b"), nil, "ok cache", "is not there yet", 0},
+		{"a file", file, nil, "error cache*", "not a directory", 0},
+		{"below a file", filepath.Join(file, "a"), nil, "error cache*", "not a directory", 0},
+		{"not to be written to", "/proc/1", nil, "error cache*", "cannot be used", 0}, // also for root
+		{"not to be read", dir, broken, "error cache*", "broken", 0},
 	} {
 		t.Run(tc.name, func(t *testing.T) {
-			found := Cache(t.Context(), tc.dir, func(context.Context, string) (int64, error) { return 42e6, tc.size })
+			found := Cache(t.Context(), tc.dir, tc.limit, func(context.Context, string) (int64, error) { return 42e6, tc.size })
 			if got := lines(found[:1]); got != tc.want || !strings.Contains(found[0].Detail, tc.says) {
 				t.Errorf("got %v, want %s and %q", found, tc.want, tc.says)
 			}
@@ -56,7 +58,7 @@ func TestCache(t *testing.T) {
 
 func TestCacheThatCannotBeCounted(t *testing.T) {
 	ctx, cancel := context.WithCancel(t.Context())
-	found := Cache(ctx, t.TempDir(), func(context.Context, string) (int64, error) { cancel(); return 0, ctx.Err() })
+	found := Cache(ctx, t.TempDir(), 0, func(context.Context, string) (int64, error) { cancel(); return 0, ctx.Err() })
 	if found[0].State != OK || !strings.Contains(found[0].Detail, "took too long") {
 		t.Errorf("got %v", found)
 	}

@@ -32,13 +32,20 @@ func Ports(proc fs.FS, ports []Port) []Finding {
 		return []Finding{{name, Warning, fmt.Sprintf("which ports are in use cannot be seen here: %v", err),
 			"on the admin machine they have to be free: " + list(ports)}}
 	}
+	taken := map[socket]bool{}
+	for _, p := range ports {
+		if s, ok := open[key{p.Network, p.Number}]; ok {
+			taken[s] = true
+		}
+	}
+	who := holders(proc, taken)
 	var found []Finding
 	for _, p := range ports {
-		s, taken := open[key{p.Network, p.Number}]
-		if !taken {
+		s, ok := open[key{p.Network, p.Number}]
+		if !ok {
 			continue
 		}
-		found = append(found, Finding{name, Warning, fmt.Sprintf("%s port %d is in use here%s: %s", p.Network, p.Number, by(holder(proc, s)), p.Reason),
+		found = append(found, Finding{name, Warning, fmt.Sprintf("%s port %d is in use here%s: %s", p.Network, p.Number, by(who[s]), p.Reason),
 			"stop it where EKS Anywhere is to run on this machine; unless that is EKS Anywhere itself"})
 	}
 	if len(found) == 0 {
@@ -109,11 +116,15 @@ func table(r io.Reader, network, state string, open map[key]socket) error {
 	return lines.Err()
 }
 
-// holder names the process that has the socket, "" where it may not be seen: only root sees those of others.
-func holder(proc fs.FS, s socket) string {
+// holders names the processes that have the sockets, as far as they may be seen: only root sees those of others.
+func holders(proc fs.FS, sockets map[socket]bool) map[socket]string {
+	names := map[socket]string{}
+	if len(sockets) == 0 {
+		return names
+	}
 	fds, err := fs.Glob(proc, "[0-9]*/fd")
 	if err != nil { // a malformed pattern only
-		return ""
+		return names
 	}
 	for _, dir := range fds {
 		entries, err := fs.ReadDir(proc, dir)
@@ -121,18 +132,23 @@ func holder(proc fs.FS, s socket) string {
 			continue
 		}
 		for _, e := range entries {
-			if to, err := fs.ReadLink(proc, path.Join(dir, e.Name())); err != nil || to != "socket:["+string(s)+"]" {
-				continue
+			to, err := fs.ReadLink(proc, path.Join(dir, e.Name()))
+			s := socket(strings.TrimSuffix(strings.TrimPrefix(to, "socket:["), "]"))
+			if err == nil && sockets[s] && names[s] == "" {
+				names[s] = process(proc, path.Dir(dir))
 			}
-			pid := path.Dir(dir)
-			name, err := fs.ReadFile(proc, path.Join(pid, "comm"))
-			if err != nil {
-				return "process " + pid
-			}
-			return fmt.Sprintf("%s, process %s", strings.TrimSpace(string(name)), pid)
 		}
 	}
-	return ""
+	return names
+}
+
+// process is a process's name and id.
+func process(proc fs.FS, pid string) string {
+	name, err := fs.ReadFile(proc, path.Join(pid, "comm"))
+	if err != nil {
+		return "process " + pid
+	}
+	return fmt.Sprintf("%s, process %s", strings.TrimSpace(string(name)), pid)
 }
 
 func by(name string) string {
@@ -164,7 +180,8 @@ func Listen(ctx context.Context, address string, proc fs.FS, ours func(page stri
 	who := ""
 	if open, terr := sockets(proc); terr == nil {
 		if n, perr := strconv.Atoi(port); perr == nil {
-			who = holder(proc, open[key{"tcp", n}])
+			s := open[key{"tcp", n}]
+			who = holders(proc, map[socket]bool{s: true})[s]
 		}
 	}
 	if answersAs(ctx, address, ours) {
