@@ -15,6 +15,7 @@ import (
 	"github.com/hookbuild/hookbuild/internal/artifacts/serve"
 	"github.com/hookbuild/hookbuild/internal/boot"
 	"github.com/hookbuild/hookbuild/internal/build"
+	"github.com/hookbuild/hookbuild/internal/cachedir"
 	"github.com/hookbuild/hookbuild/internal/config"
 	"github.com/hookbuild/hookbuild/internal/debian"
 	"github.com/hookbuild/hookbuild/internal/dhcp"
@@ -62,7 +63,7 @@ func exitCode(ctx context.Context, err error) int {
 		return exitInterrupted
 	case fullDisk(err), isA[*engine.UnavailableError](err), isA[*serve.PortTakenError](err),
 		isA[*artifacts.LockedError](err), isA[*probe.AccessError](err), errors.Is(err, debian.ErrNoMirror),
-		errors.Is(err, syscall.EACCES), errors.Is(err, syscall.EROFS), cannotListen(err):
+		errors.Is(err, syscall.EACCES), errors.Is(err, syscall.EROFS), cannotListen(err), isA[*unreadyError](err), isA[*cachedir.InUseError](err):
 		return exitEnvironment
 	case isA[*image.NotFoundError](err), isA[*download.FetchError](err), isA[*download.VerifyError](err), isA[*download.OfflineError](err):
 		return exitDownload
@@ -113,7 +114,7 @@ func hint(err error) string {
 	case fullDisk(err):
 		return "free some space (a build takes about 20 GB), or name another place with --out and --cache-dir"
 	case isA[*engine.UnavailableError](err):
-		return "start Docker, or say with DOCKER_HOST where it is; with root on Debian, make engine installs it"
+		return engineHint
 	case errors.Is(err, debian.ErrNoMirror):
 		return "name one with --debian-mirror and --debian-security-mirror; https://www.debian.org/mirror/list has them"
 	case errors.As(err, &fetch) && fetch.Name != "" && fetch.Status == 404:
@@ -127,6 +128,9 @@ func hint(err error) string {
 	}
 	return ""
 }
+
+// engineHint is what to do where no engine answers.
+const engineHint = "start Docker, or say with DOCKER_HOST where it is; with root on Debian, make engine installs it"
 
 // isKernelOrg is true of what is fetched from kernel.org itself.
 func isKernelOrg(address string) bool {
@@ -148,7 +152,7 @@ func (p *program) finish(ctx context.Context, err error) int {
 			fmt.Fprintf(p.Stderr, "hint: %s\n", h)
 		}
 	}
-	if p.wantsJSON() && !isA[*differentError](err) && !isA[*unfitError](err) && !isA[*wrongDHCPError](err) { // whose answer is the document
+	if p.wantsJSON() && !isA[*differentError](err) && !isA[*unfitError](err) && !isA[*wrongDHCPError](err) && !isA[*unreadyError](err) { // whose answer is the document
 		p.failureJSON(code, err)
 	}
 	return code

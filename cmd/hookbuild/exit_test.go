@@ -20,6 +20,7 @@ import (
 	"github.com/hookbuild/hookbuild/internal/artifacts/serve"
 	"github.com/hookbuild/hookbuild/internal/boot"
 	"github.com/hookbuild/hookbuild/internal/build"
+	"github.com/hookbuild/hookbuild/internal/cachedir"
 	"github.com/hookbuild/hookbuild/internal/config"
 	"github.com/hookbuild/hookbuild/internal/debian"
 	"github.com/hookbuild/hookbuild/internal/download"
@@ -73,6 +74,8 @@ var failures = []struct {
 	{"port taken", &serve.PortTakenError{Listen: ":8080"}, exitEnvironment, ":8080"},
 	{"no such address here", &net.OpError{Op: "listen", Err: syscall.EADDRNOTAVAIL}, exitEnvironment, ""},
 	{"another hookbuild", &artifacts.LockedError{Dir: "out"}, exitEnvironment, "wait for it"},
+	{"the cache is in use", &cachedir.InUseError{Dir: "cache"}, exitEnvironment, "wait until it has ended"},
+	{"doctor found errors", &unreadyError{[]string{"engine"}}, exitEnvironment, ""},
 	{"no mirror", fmt.Errorf("looked everywhere: %w", debian.ErrNoMirror), exitEnvironment, "--debian-mirror"},
 
 	{"package gone", &download.FetchError{Name: "x 1", Status: 404, Err: errors.New("404")}, exitDownload, "hookbuild lock --update"},

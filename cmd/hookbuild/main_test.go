@@ -59,7 +59,7 @@ func TestScripts(t *testing.T) {
 			"exits": exits, "json": jsonValue, "whole": whole,
 			"mirror": startMirror, "serves": serves, "asked": asked, "interrupt": interrupt,
 			"releases": releases, "releases-serve": releasesServe, "releases-asked": releasesAsked,
-			"publish": publish, "generation": generation, "spoil": spoil, "listen": listen, "serve": startServe, "get": get, "stop-serve": stopServe,
+			"publish": publish, "generation": generation, "spoil": spoil, "listen": listen, "silent": silent, "serve": startServe, "get": get, "stop-serve": stopServe,
 		},
 	})
 }

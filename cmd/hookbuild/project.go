@@ -16,6 +16,7 @@ import (
 	"slices"
 	"strconv"
 	"strings"
+	"time"
 
 	"github.com/docker/go-units"
 	"github.com/google/go-containerregistry/pkg/name"
@@ -24,6 +25,7 @@ import (
 	"github.com/hookbuild/hookbuild/internal/artifacts"
 	"github.com/hookbuild/hookbuild/internal/boot"
 	"github.com/hookbuild/hookbuild/internal/build"
+	"github.com/hookbuild/hookbuild/internal/cachedir"
 	"github.com/hookbuild/hookbuild/internal/config"
 	"github.com/hookbuild/hookbuild/internal/debian"
 	"github.com/hookbuild/hookbuild/internal/download"
@@ -44,6 +46,7 @@ func commonFlags() []cli.Flag {
 		&cli.StringFlag{Name: "project", Value: ".", Usage: "`DIR` with hookbuild.yaml, hookbuild.lock and your own kernel/configs and userland"},
 		&cli.StringFlag{Name: "out", Value: "out", Usage: "`DIR` for the outputs"},
 		&cli.StringFlag{Name: "cache-dir", Usage: "`DIR` for downloads (default: cache.dir of hookbuild.yaml, else hookbuild in the user's cache directory)"},
+		&cli.StringFlag{Name: "cache-max-size", Usage: "`SIZE` that the cache may have after a build, 0 for no limit (default: cache.max_size of hookbuild.yaml, else 20GiB)"},
 		&cli.StringFlag{Name: "log-level", Value: "info", Usage: "`LEVEL` of what is logged: debug, info, warn or error"},
 		&cli.StringFlag{Name: "progress", Value: "auto", Usage: "how progress is shown: auto, tty, plain or json"},
 		&cli.BoolFlag{Name: "json", Usage: "print the result as one JSON document"},
@@ -181,12 +184,71 @@ type workshop struct {
 	builder    *build.Builder
 	request    build.Request
 	report     *reporter
+	limit      int64        // bytes in the cache; 0 is none
+	release    func() error // of the cache
 }
 
-// Close ends the progress display and the connection to the engine.
+// Close ends the progress display and the connection to the engine, lets go of the cache and brings it within its limit.
 func (w *workshop) Close() error {
 	w.report.Close()
-	return w.builder.Engine.Close()
+	err := errors.Join(w.builder.Engine.Close(), w.release())
+	w.trim()
+	return err
+}
+
+// trimTimeout bounds how long a build may take to remove files that it does not need.
+const trimTimeout = 30 * time.Second
+
+// trim removes what was not used for the longest time where the cache is larger than it may be. That it fails is no
+// fault of the build's.
+func (w *workshop) trim() {
+	ctx, cancel := context.WithTimeout(context.Background(), trimTimeout)
+	defer cancel()
+	pins, err := w.pins(w.builder.Cache)
+	if err != nil {
+		w.report.Warn(fmt.Sprintf("the cache's size was not looked at: %v", err))
+		return
+	}
+	removed, err := cachedir.Trim(ctx, w.builder.Cache, w.limit, pins)
+	if err != nil {
+		w.report.Warn(fmt.Sprintf("the cache could not be brought within its limit: %v", err))
+	}
+	total := int64(0)
+	for _, e := range removed {
+		total += e.Bytes
+	}
+	if len(removed) > 0 {
+		w.report.Warn(fmt.Sprintf("the cache was larger than %s: removed %s, %s, that were not used for the longest time",
+			units.BytesSize(float64(w.limit)), countOf(len(removed), "file"), units.HumanSize(float64(total))))
+	}
+}
+
+// pins are the digests in the cache that the project names.
+func (s settings) pins(cache string) (map[string]bool, error) {
+	var texts [][]byte
+	for _, name := range []string{resolve.LockName, "hookbuild.yaml"} {
+		text, err := os.ReadFile(filepath.Join(s.project, name))
+		if err != nil && !errors.Is(err, fs.ErrNotExist) {
+			return nil, err
+		}
+		texts = append(texts, text)
+	}
+	return cachedir.Pinned(cache, texts...)
+}
+
+// cacheLimit is how many bytes the cache may have, 0 for no limit.
+func cacheLimit(c *cli.Context, cfg *config.Config) (int64, error) {
+	if text := c.String("cache-max-size"); text != "" {
+		n, err := units.RAMInBytes(text)
+		if err != nil || n < 0 {
+			return 0, &usageError{fmt.Sprintf("--cache-max-size %s: want a size like 20GiB, or 0 for no limit", text)}
+		}
+		return n, nil
+	}
+	if cfg.Cache.MaxSize != nil {
+		return *cfg.Cache.MaxSize, nil
+	}
+	return cachedir.DefaultLimit, nil
 }
 
 // stageLock is the stage before those of a build: inputs are read, and resolved where the lock lacks them.
@@ -232,6 +294,9 @@ func (p *program) workshopOf(ctx context.Context, c *cli.Context, args []string,
 		return nil, err
 	}
 	w := &workshop{settings: s, config: cfg}
+	if w.limit, err = cacheLimit(c, cfg); err != nil {
+		return nil, err
+	}
 	if w.kernels, err = kernelOptions(c, cfg); err != nil {
 		return nil, err
 	}
@@ -268,7 +333,10 @@ func (p *program) workshopOf(ctx context.Context, c *cli.Context, args []string,
 	if w.request, err = p.request(c, s, cfg, w.flavor, e.Arch()); err != nil {
 		return nil, err
 	}
-	w.builder, err = p.builder(c, w, e)
+	if w.builder, err = p.builder(c, w, e); err != nil {
+		return nil, err
+	}
+	w.release, err = cachedir.Hold(ctx, w.builder.Cache)
 	return w, err
 }
 
@@ -316,12 +384,9 @@ func (p *program) builder(c *cli.Context, w *workshop, e *engine.Engine) (*build
 		return nil, err
 	}
 	kernelOrg.Progress = client.Progress
-	hosts, err := p.registryHosts(cfg)
+	images, err := p.registryClient(s, cfg)
 	if err != nil {
 		return nil, err
-	}
-	images := &registry.Client{
-		Keychain: registry.DockerKeychain(p.dockerConfig()), Hosts: hosts, Offline: s.offline, UserAgent: "hookbuild/" + release,
 	}
 	return &build.Builder{
 		Engine: e, Cache: cache, Store: store, ModuleVersion: moduleVersion, Report: report, Now: p.Now, Kernels: w.kernels,
@@ -347,6 +412,17 @@ func (p *program) kernelOrg(c *cli.Context, cfg *config.Config, f config.Flavor,
 	return &kernelorg.Client{
 		Download: fetch, CacheDir: cache, Mirror: mirror, WKD: cfg.KernelOrg.Keys, Now: p.Now, Trusted: p.KernelKeys,
 		Keyring: keyring,
+	}, nil
+}
+
+// registryClient asks registries as hookbuild.yaml says.
+func (p *program) registryClient(s settings, cfg *config.Config) (*registry.Client, error) {
+	hosts, err := p.registryHosts(cfg)
+	if err != nil {
+		return nil, err
+	}
+	return &registry.Client{
+		Keychain: registry.DockerKeychain(p.dockerConfig()), Hosts: hosts, Offline: s.offline, UserAgent: "hookbuild/" + release,
 	}, nil
 }
 

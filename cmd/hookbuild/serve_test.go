@@ -122,6 +122,15 @@ func listen(ts *testscript.TestScript, neg bool, args []string) {
 	ts.Setenv("TAKEN", l.Addr().String())
 }
 
+// silent takes a port of 127.0.0.1, which is then $SILENT: connections are taken, and nothing is ever answered.
+func silent(ts *testscript.TestScript, neg bool, args []string) {
+	usage(ts, !neg && len(args) == 0, "silent")
+	l, err := net.Listen("tcp", "127.0.0.1:0")
+	ts.Check(err)
+	ts.Defer(func() { l.Close() })
+	ts.Setenv("SILENT", l.Addr().String())
+}
+
 // announced is where the server says that it is.
 var announced = regexp.MustCompile(`http://[0-9.:]+`)
 

@@ -47,9 +47,10 @@ type Registry struct {
 	CA        string // path of certificates, PEM, that it is trusted by; empty: those of the host. Not with PlainHTTP
 }
 
-// Cache says where downloads are kept.
+// Cache says where downloads are kept, and how many.
 type Cache struct {
-	Dir string // empty: not given
+	Dir     string // empty: not given
+	MaxSize *int64 // bytes that it may take after a build, 0 for no limit; nil: not given
 }
 
 // Flavor is one kind of HookOS for one architecture.
@@ -222,7 +223,7 @@ func Load(file string, data []byte) (*Config, error) {
 		KernelOrg:        KernelOrg{Mirror: string(own.KernelOrg.Mirror.V), Keys: string(own.KernelOrg.Keys.V)},
 		KernelRepository: string(own.KernelRepository.V),
 		Registries:       readRegistries(&r, dir, own.Registries),
-		Cache:            Cache{Dir: string(own.Cache.Dir.V.in(dir))},
+		Cache:            readCache(dir, own.Cache),
 		Vars:             readVars(&r, own.Vars),
 		flavors:          settle(&r, dir, embedded.Flavors, own.Flavors),
 	}
@@ -230,6 +231,15 @@ func Load(file string, data []byte) (*Config, error) {
 		return nil, err
 	}
 	return c, nil
+}
+
+func readCache(dir string, in cache) Cache {
+	c := Cache{Dir: string(in.Dir.V.in(dir))}
+	if in.MaxSize.Set() {
+		n := int64(in.MaxSize.V)
+		c.MaxSize = &n
+	}
+	return c
 }
 
 func readRegistries(r *strictyaml.Reader, dir string, in strictyaml.Map[registryEntry]) map[string]Registry {

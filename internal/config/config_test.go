@@ -172,7 +172,8 @@ func TestFaults(t *testing.T) {
 		{"near key", "flavor: {}\n", `1:1: unknown key "flavor": did you mean "flavors"?`},
 		{"mirror of a registry", "registries: {r.example: {mirror: m.example}}\n",
 			`1:34: "mirror": "m.example" is no base URL: want http://HOST/PATH or https://HOST/PATH`},
-		{"later: cache", "cache: {max_size: 20GiB}\n", `1:9: "max_size" is not supported yet`},
+		{"cache size", "cache: {max_size: much}\n", `1:19: "max_size": "much" is no size: want one like 20GiB, or 0 for no limit`},
+		{"negative cache size", "cache: {max_size: -1}\n", `1:19: "max_size": "-1" is no size: want one like 20GiB, or 0 for no limit`},
 		{"outputs", "flavors: {a: {arch: x86_64, outputs: {iso: both}}}\n", `1:44: "iso": want true or false, got a string`},
 		{"later: base", "flavors: {a: {arch: x86_64, outputs: {aliases: {}}, base: r}}\n", `1:53: "base" is not supported yet`},
 		{"aliases", "flavors: {a: {arch: x86_64, outputs: {aliases: {\n  vmlinuz-lts-x86_64: vmlinuz-aarch64,\n  manifest.json: vmlinuz-x86_64,\n" +
@@ -322,5 +323,17 @@ func TestSelect(t *testing.T) {
 				t.Errorf("got %v (%T), want %s", err, err, tc.err)
 			}
 		})
+	}
+}
+
+func TestCacheSize(t *testing.T) {
+	for text, want := range map[string]int64{"20GiB": 20 << 30, "0": 0, "5000000": 5_000_000} {
+		c, err := Load("hookbuild.yaml", []byte("cache: {max_size: "+text+"}\n"))
+		if err != nil || c.Cache.MaxSize == nil || *c.Cache.MaxSize != want {
+			t.Errorf("%s: got %+v, %v", text, c, err)
+		}
+	}
+	if c, err := Load("hookbuild.yaml", []byte("cache: {dir: x}\n")); err != nil || c.Cache.MaxSize != nil {
+		t.Errorf("not given: got %+v, %v", c, err)
 	}
 }

@@ -53,8 +53,8 @@ type registryEntry struct {
 }
 
 type cache struct {
-	Dir strictyaml.Value[filePath] `yaml:"dir"`
-	_   struct{}                   `unsupported:"max_size"`
+	Dir     strictyaml.Value[filePath]  `yaml:"dir"`
+	MaxSize strictyaml.Value[cacheSize] `yaml:"max_size"`
 }
 
 // flavorEntry is a flavor as it is written; what it does not say comes from what it extends.
@@ -305,6 +305,22 @@ func (s *size) FromYAML(r strictyaml.Raw) error {
 		return fmt.Errorf("%q is no size: want one like 512MiB or 2GiB", text)
 	}
 	*s = size(n)
+	return nil
+}
+
+// cacheSize is a size, or 0 for no limit.
+type cacheSize int64
+
+func (s *cacheSize) FromYAML(r strictyaml.Raw) error {
+	text, err := r.AsScalar()
+	if err != nil {
+		return err
+	}
+	n, err := units.RAMInBytes(text)
+	if err != nil || n < 0 {
+		return fmt.Errorf("%q is no size: want one like 20GiB, or 0 for no limit", text)
+	}
+	*s = cacheSize(n)
 	return nil
 }
 

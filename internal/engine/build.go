@@ -4,7 +4,6 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"net"
 	"regexp"
 	"strconv"
 	"sync"
@@ -69,12 +68,9 @@ func (e *BuildError) Unwrap() error { return e.Err }
 // Build does b and waits for it. Cancelling ctx kills the step that runs in the engine. A failing step is a
 // *BuildError.
 func (e *Engine) Build(ctx context.Context, b Build) error {
-	c, err := bkclient.New(ctx, "", bkclient.WithContextDialer(e.dial),
-		bkclient.WithSessionDialer(func(ctx context.Context, proto string, meta map[string][]string) (net.Conn, error) {
-			return e.docker.DialHijack(ctx, "/session", proto, meta)
-		}))
+	c, err := e.buildKit(ctx)
 	if err != nil {
-		return fmt.Errorf("connect to the engine's BuildKit: %w", err)
+		return err
 	}
 	defer c.Close()
 	opt, err := solveOptions(b)

@@ -44,13 +44,18 @@ func (e *Engine) Inspect(ctx context.Context, ref string) (Image, error) {
 	return img, nil
 }
 
-// Has says whether the engine holds the image.
+// Has says whether the engine holds the image. One that is there counts as used: it gets its own name once more, and
+// the engine keeps the time of that, which Leftovers goes by.
 func (e *Engine) Has(ctx context.Context, ref string) (bool, error) {
 	_, err := e.Inspect(ctx, ref)
 	if errors.Is(err, ErrNoImage) {
 		return false, nil
 	}
-	return err == nil, err
+	if err != nil {
+		return false, err
+	}
+	_ = e.docker.ImageTag(ctx, ref, ref) // without it the image looks older than it is, nothing else
+	return true, nil
 }
 
 // Save returns the image as a `docker save` archive. The caller closes it.

@@ -13,6 +13,7 @@ import (
 	"fmt"
 	"io"
 	"reflect"
+	"slices"
 	"strconv"
 	"strings"
 
@@ -323,4 +324,15 @@ func Toolchain(arch plan.Arch, hostArch string) []string {
 	return append(pkgs, map[plan.Arch]string{
 		plan.X8664: "gcc-x86-64-linux-gnu", plan.AArch64: "gcc-aarch64-linux-gnu",
 	}[arch])
+}
+
+// IsCacheMount says whether BuildKit's text about a cache mount is about one of this package's. Newer ones of BuildKit
+// end it with the mount's id; that of Docker Engine 20.10 names just where it is mounted, and the script.
+func IsCacheMount(text string) bool {
+	if _, id, ok := strings.Cut(text, ` with id "`); ok {
+		return strings.HasPrefix(id[strings.LastIndex(id, "/")+1:], "hookbuild-")
+	}
+	mounts := []string{"/build/src", "/build/obj", "/ccache"}
+	at, script, ok := strings.Cut(strings.TrimPrefix(text, "cached mount "), " from exec /bin/sh -c ")
+	return ok && slices.Contains(mounts, at) && strings.Contains(script, `eval "$PREPARE"`) && strings.Contains(script, "hookbuild")
 }

@@ -577,3 +577,26 @@ func inContainer(t *testing.T, put func(*tar.Writer) error) map[string]string {
 		found[h.Name] = string(data)
 	}
 }
+
+func TestIsCacheMount(t *testing.T) {
+	for _, tc := range []struct {
+		name, text string
+		want       bool
+	}{
+		{"with its id", `cached mount /ccache from exec /bin/sh -c x with id "hookbuild-ccache"`, true},
+		{"with a prefix before its id", `cached mount /build/obj from exec /bin/sh -c x with id "/hookbuild-kernel-1234"`, true},
+		{"somebody else's id", `cached mount /ccache from exec /bin/sh -c hookbuild eval "$PREPARE" with id "/ccache-of-hookbuild-"`, false},
+		{"compilation", "cached mount /build/obj from exec /bin/sh -c " + compileScript, true},
+		{"configuration", "cached mount /build/src from exec /bin/sh -c " + kconfigScript, true},
+		{"somebody else's script", "cached mount /ccache from exec /bin/sh -c make hookbuild", false},
+		{"somebody else's directory", "cached mount /root/.cache/go-build from exec /bin/sh -c " + compileScript, false},
+		{"no exec", "cached mount /ccache from hookbuild", false},
+		{"nothing", "", false},
+	} {
+		t.Run(tc.name, func(t *testing.T) {
+			if got := IsCacheMount(tc.text); got != tc.want {
+				t.Errorf("got %t", got)
+			}
+		})
+	}
+}

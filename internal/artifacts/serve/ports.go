@@ -23,36 +23,30 @@ func (e *PortRefusedError) Hint() string {
 
 const preflight = "`eksctl anywhere create cluster` fails when anything accepts connections there; "
 
-// refused are the ports that EKS Anywhere cannot do without, with what needs them.
-func refused(port int) string {
-	switch port {
-	case 80:
-		return preflight + "Tinkerbell's boot server had its iPXE script there up to 0.21"
-	case 42113:
-		return preflight + "the agents in HookOS reach Tinkerbell's gRPC server there"
-	case 7172:
-		return preflight + "machines get their metadata there"
-	case 7171:
-		return "machines get the iPXE script, the iPXE binaries and the patched ISO there"
-	case 7080:
-		return "newer Tinkerbell has all its HTTP there: iPXE script, binaries and metadata"
-	case 7443:
-		return "newer Tinkerbell has all its HTTPS there"
-	}
-	return ""
+// Port is one that EKS Anywhere uses on its admin machine.
+type Port struct {
+	Network string // tcp or udp
+	Number  int
+	Reason  string // what needs it there
+	Refused bool   // whether the server keeps off it; else it warns
 }
 
-// warned are the ports that EKS Anywhere may use on the same machine.
-func warned(port int) string {
-	switch port {
-	case 2222:
-		return "Tinkerbell's SSH access to consoles"
-	case 6443:
-		return "the Kubernetes API server"
-	case 50061:
-		return "Tinkerbell's metadata server in older templates"
+// Ports are all of them, in the order of their numbers, those of UDP first.
+func Ports() []Port {
+	return []Port{
+		{"udp", 67, "Tinkerbell's DHCP server answers machines there", false},
+		{"udp", 69, "machines load iPXE from there by TFTP", false},
+		{"udp", 514, "HookOS sends its logs there by syslog", false},
+		{"tcp", 80, preflight + "Tinkerbell's boot server had its iPXE script there up to 0.21", true},
+		{"tcp", 2222, "Tinkerbell's SSH access to consoles", false},
+		{"tcp", 6443, "the Kubernetes API server", false},
+		{"tcp", 7080, "newer Tinkerbell has all its HTTP there: iPXE script, binaries and metadata", true},
+		{"tcp", 7171, "machines get the iPXE script, the iPXE binaries and the patched ISO there", true},
+		{"tcp", 7172, preflight + "machines get their metadata there", true},
+		{"tcp", 7443, "newer Tinkerbell has all its HTTPS there", true},
+		{"tcp", 42113, preflight + "the agents in HookOS reach Tinkerbell's gRPC server there", true},
+		{"tcp", 50061, "Tinkerbell's metadata server in older templates", false},
 	}
-	return ""
 }
 
 // CheckPort says whether the server may listen there ("host:port" or ":port", the port a number or a service
@@ -67,11 +61,14 @@ func CheckPort(listen string) (warn string, refuse error) {
 	if err != nil {
 		return "", fmt.Errorf("listen address %q: %w", listen, err)
 	}
-	if reason := refused(port); reason != "" {
-		return "", &PortRefusedError{Port: port, Reason: reason}
-	}
-	if user := warned(port); user != "" {
-		return fmt.Sprintf("port %d may be wanted by EKS Anywhere on its admin machine: %s", port, user), nil
+	for _, p := range Ports() {
+		switch {
+		case p.Number != port || p.Network != "tcp":
+		case p.Refused:
+			return "", &PortRefusedError{Port: port, Reason: p.Reason}
+		default:
+			return fmt.Sprintf("port %d may be wanted by EKS Anywhere on its admin machine: %s", port, p.Reason), nil
+		}
 	}
 	return "", nil
 }

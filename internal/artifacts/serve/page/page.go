@@ -23,6 +23,9 @@ var source string
 //go:embed page.css page.js icon.svg
 var assets embed.FS
 
+// Title stands in every page, so that a server can be recognized by it.
+const Title = "<title>hookbuild</title>"
+
 // Policy is the Content-Security-Policy (https://www.w3.org/TR/CSP3/) of the page: nothing but the server's own files.
 const Policy = "default-src 'none'; script-src 'self'; style-src 'self'; img-src 'self'; connect-src 'self'; " +
 	"base-uri 'none'; form-action 'none'; frame-ancestors 'none'"
