@@ -431,6 +431,7 @@ func TestDHCPProbeFindsTwoServers(t *testing.T) {
 	first, client := s.wire(t)
 	second := newNetns(t)
 	// The first server's end becomes a port of a bridge there, and the second server another one.
+	first.ip("link", "set", "eth0", "down")
 	first.ip("link", "set", "eth0", "name", "up0")
 	first.ip("link", "add", "eth0", "type", "bridge")
 	first.ip("address", "flush", "dev", "up0")
