@@ -26,6 +26,7 @@ func TestSoak(t *testing.T) {
 	})
 	t.Run("arm64 boots from an ISO", bootArm64ISO)
 	t.Run("DHCP servers", everyDHCPServer)
+	t.Run("the server as a service of systemd", testService)
 	t.Run("memory", func(t *testing.T) { testMemory(t, "hook-debian-amd64") })
 	for _, flavor := range []string{"hook-debian-amd64", "hook-default-amd64"} {
 		t.Run(flavor+" netboots from UEFI", func(t *testing.T) {
