@@ -56,7 +56,7 @@ func FuzzRoute(f *testing.F) {
 	if err != nil || len(all) != 1 {
 		f.Fatalf("got %d generations, %v", len(all), err)
 	}
-	served := servedFiles(f, set.Dir, all[0].Path("report.json"))
+	served := servedFiles(f, set.Dir, all[0].Path("report.json"), all[0].Path("manifest.json"))
 	ended, cancel := context.WithCancel(context.Background()) // a stream of events ends at once
 	cancel()
 	f.Fuzz(func(t *testing.T, path string) {
