@@ -125,8 +125,18 @@ func (t Target) Judge(claims []Claim) Verdict {
 	best := v.Drivers[0]
 	v.Status, v.Why = best.Status, best.Why
 	if best.Perhaps {
-		v.Status, v.Why = NotKnown, "whether "+best.Module+" claims it depends on its class or on the ids of its subsystem"
+		v.Status, v.Why = NotKnown, "no driver claims it for its id alone; some may for its class or its subsystem's ids, which are not known"
 	}
+	return v
+}
+
+// And is the verdict on a device that takes the drivers of both verdicts.
+func (v Verdict) And(other Verdict) Verdict {
+	all := slices.Concat(v.Drivers, other.Drivers)
+	if slices.Index(statuses(), other.Status) > slices.Index(statuses(), v.Status) {
+		v = other
+	}
+	v.Drivers = all
 	return v
 }
 
@@ -167,14 +177,10 @@ func (t Target) driver(c Claim) Driver {
 
 // own is the image's module of that name.
 func (t Target) own(name string) (modinfo.Module, bool) {
-	if t.Image == nil || t.Image.Modules == nil {
+	if t.Image == nil {
 		return modinfo.Module{}, false
 	}
-	i := slices.IndexFunc(t.Image.Modules.Modules, func(m modinfo.Module) bool { return m.Name() == name })
-	if i < 0 {
-		return modinfo.Module{}, false
-	}
-	return t.Image.Modules.Modules[i], true
+	return find(t.Image.Modules, name)
 }
 
 // silent is a driver that the image has, and that does not itself claim the device there. What is compiled in does not
@@ -206,8 +212,11 @@ func series(release string) string {
 // missing is a driver that a built image does not have as a module.
 func (t Target) missing(d *Driver) {
 	value := t.best(d.Symbols)
+	finished, has := find(t.Finished, d.Module)
 	switch {
-	case t.Finished != nil && t.has(t.Finished, d.Module):
+	case has && finished.Builtin:
+		d.Status, d.Builtin = Driven, true
+	case has:
 		d.Status, d.Why = LeftOut, "the kernel has it as a module, and the initramfs has not"
 	case t.Finished != nil:
 		d.Status, d.Why = TooNew, "the kernel, which is not compiled here, does not have it"
@@ -220,15 +229,26 @@ func (t Target) missing(d *Driver) {
 	}
 }
 
-func (t Target) has(k *modinfo.Kernel, name string) bool {
-	return slices.ContainsFunc(k.Modules, func(m modinfo.Module) bool { return m.Name() == name })
+// find is a kernel's module of that name.
+func find(k *modinfo.Kernel, name string) (modinfo.Module, bool) {
+	if k == nil {
+		return modinfo.Module{}, false
+	}
+	i := slices.IndexFunc(k.Modules, func(m modinfo.Module) bool { return m.Name() == name })
+	if i < 0 {
+		return modinfo.Module{}, false
+	}
+	return k.Modules[i], true
 }
 
 // planned is a driver in a configuration that nothing is built of.
 func (t Target) planned(d *Driver) {
 	value := t.best(d.Symbols)
+	finished, has := find(t.Finished, d.Module)
 	switch {
-	case t.Finished != nil && t.has(t.Finished, d.Module), value == "m":
+	case has && finished.Builtin:
+		d.Status, d.Builtin = Driven, true
+	case has, value == "m":
 		d.Status = Driven
 		if t.Chosen == nil {
 			d.Why = "as a module; whether the initramfs will have it is known when it is built"

@@ -98,31 +98,34 @@ func (l Library) Image(ctx context.Context, sha256, kernel, initramfs string) (*
 }
 
 // IDs returns the files below usr/share/misc of a package, by name: pci.ids, usb.ids.
-func IDs(file string) (map[string][]byte, error) {
-	d, err := debian.OpenDeb(file)
+func (l Library) IDs(ctx context.Context, p debian.Package, file func() (string, error)) (map[string]string, error) {
+	files, err := kept(l, "ids", p.SHA256, "the names of "+p.Name+" "+p.Version, func() (*map[string]string, error) {
+		return fromDeb(ctx, file, readIDs)
+	})
 	if err != nil {
 		return nil, err
 	}
-	data, err := d.Data()
-	if err != nil {
-		return nil, err
-	}
-	defer data.Close()
-	files := map[string][]byte{}
+	return *files, nil
+}
+
+func readIDs(data io.Reader) (*map[string]string, error) {
+	files := map[string]string{}
 	t := tar.NewReader(data)
 	for {
 		h, err := t.Next()
 		if errors.Is(err, io.EOF) {
-			return files, nil
+			return &files, nil
 		}
 		if err == nil && h.Typeflag == tar.TypeReg && strings.HasSuffix(h.Name, ".ids") {
 			if h.Size > maxIDs {
-				return nil, fmt.Errorf("%s: %s has more than %d bytes", file, h.Name, maxIDs)
+				return nil, fmt.Errorf("%s has more than %d bytes", h.Name, maxIDs)
 			}
-			files[path.Base(h.Name)], err = io.ReadAll(t)
+			var text []byte
+			text, err = io.ReadAll(t)
+			files[path.Base(h.Name)] = strings.ToValidUTF8(string(text), "?")
 		}
 		if err != nil {
-			return nil, fmt.Errorf("%s: %w", file, err)
+			return nil, err
 		}
 	}
 }

@@ -131,8 +131,8 @@ func TestKernelAndIDs(t *testing.T) {
 	if err != nil || k.Release != "6.12-amd64" || len(k.Modules) != 1 {
 		t.Errorf("got %+v, %v", k, err)
 	}
-	ids, err := IDs(file)
-	if err != nil || string(ids["pci.ids"]) != "names" {
+	ids, err := Library{}.IDs(t.Context(), p, func() (string, error) { return file, nil })
+	if err != nil || ids["pci.ids"] != "names" {
 		t.Errorf("got %q, %v", ids, err)
 	}
 }
