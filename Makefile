@@ -42,6 +42,8 @@ fuzz: ## each reader of foreign files with 100,000 made-up inputs
 	go test ./internal/filetree $(FUZZ) -fuzz '^FuzzApplyTar$$'
 	go test ./internal/initramfs $(FUZZ) -fuzz '^FuzzReader$$'
 	go test ./internal/initramfs $(FUZZ) -fuzz '^FuzzOpen$$'
+	go test ./internal/hardware/kbuild $(FUZZ) -fuzz '^FuzzParse$$'
+	go test ./internal/hardware/modinfo $(FUZZ) -fuzz '^FuzzAdd$$'
 	go test ./internal/linuxkit $(FUZZ) -fuzz '^FuzzParse$$'
 	go test ./internal/linuxkit $(FUZZ) -fuzz '^FuzzLabel$$'
 	go test ./internal/artifacts/serve $(FUZZ) -fuzz '^FuzzRoute$$'

@@ -64,7 +64,7 @@ func (p *program) app() *cli.App {
 		OnUsageError:       onUsageError,
 		Action:             noVerb,
 		Commands: []*cli.Command{
-			p.allCommand(), p.kernelConfigCommand(), p.kernelCommand(), p.linuxkitCommand(), p.bootCommand(), p.serveCommand(), p.dhcpCommand(), p.artifactsCommand(),
+			p.allCommand(), p.driversCommand(), p.kernelConfigCommand(), p.kernelCommand(), p.linuxkitCommand(), p.bootCommand(), p.serveCommand(), p.dhcpCommand(), p.artifactsCommand(),
 			p.inspectCommand(), p.diffCommand(), p.lockCommand(), p.flavorsCommand(), p.doctorCommand(), p.pruneCommand(), p.versionCommand(), p.completionCommand(),
 		},
 	}

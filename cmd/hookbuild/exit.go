@@ -70,7 +70,7 @@ func exitCode(ctx context.Context, err error) int {
 	case isA[*registry.OfflineError](err), isA[*registry.AuthError](err), isA[*registry.NotFoundError](err), isA[*registry.Error](err):
 		return exitDownload
 	case isA[*boot.NotSeenError](err), isA[*symbolError](err) && !isUsage(err), isA[*notFoundError](err), isA[*differentError](err),
-		isA[*build.BudgetError](err), isA[*checkError](err), isA[*unfitError](err), isA[*wrongDHCPError](err):
+		isA[*build.BudgetError](err), isA[*checkError](err), isA[*unfitError](err), isA[*wrongDHCPError](err), isA[*driverlessError](err):
 		return exitCheck
 	case isA[*engine.BuildError](err), isA[*build.UnmetError](err), isA[*kernel.ConfigError](err), isA[*iso.FaultError](err):
 		return exitBuild
@@ -152,7 +152,7 @@ func (p *program) finish(ctx context.Context, err error) int {
 			fmt.Fprintf(p.Stderr, "hint: %s\n", h)
 		}
 	}
-	if p.wantsJSON() && !isA[*differentError](err) && !isA[*unfitError](err) && !isA[*wrongDHCPError](err) && !isA[*unreadyError](err) { // whose answer is the document
+	if p.wantsJSON() && !isA[*differentError](err) && !isA[*unfitError](err) && !isA[*wrongDHCPError](err) && !isA[*driverlessError](err) && !isA[*unreadyError](err) { // whose answer is the document
 		p.failureJSON(code, err)
 	}
 	return code

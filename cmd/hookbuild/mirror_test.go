@@ -238,7 +238,7 @@ func packageNames() []string {
 		}
 		components = append(components, resolve.Component{Name: name, Seeds: seeds})
 	}
-	names := map[string]bool{"base-files": true, "dpkg": true}
+	names := map[string]bool{"base-files": true, "dpkg": true, "pci.ids": true, "usb.ids": true}
 	for _, f := range cfg.Flavors() {
 		for _, hostArch := range []string{"amd64", "arm64"} {
 			for _, r := range resolve.Requests(f, hostArch, components, boot.Packages(f.Arch)) {
@@ -269,7 +269,7 @@ func makeDeb(name string) []byte {
 	}{
 		{"debian-binary", []byte("2.0\n")},
 		{"control.tar", oneFileTar("./control", fmt.Appendf(nil, "Package: %s\nVersion: 1.0\nArchitecture: all\n", name))},
-		{"data.tar", oneFileTar("./usr/share/"+name, content)},
+		{"data.tar", dataOf(name, content)},
 	}
 	out := []byte("!<arch>\n")
 	for _, m := range members { // their sizes are even: no padding
@@ -277,6 +277,20 @@ func makeDeb(name string) []byte {
 		out = append(out, m.data...)
 	}
 	return out
+}
+
+// dataOf are a package's files. Some say something about drivers, in a kernel in which everything is compiled in.
+func dataOf(name string, content []byte) []byte {
+	switch name {
+	case "linux-image-amd64", "linux-image-arm64":
+		return oneFileTar("./usr/lib/modules/6.12.1-test/modules.builtin.modinfo", []byte(
+			"be2net.file=drivers/net/ethernet/emulex/benet/be2net\x00be2net.alias=pci:v000019A2d00000710sv*sd*bc*sc*i*\x00"+
+				"hpsa.file=drivers/scsi/hpsa\x00hpsa.alias=pci:v0000103Cd00003239sv0000103Csd000021BDbc*sc*i*\x00"+
+				"hid.file=drivers/hid/hid\x00hid.alias=usb:v0001*\x00"))
+	case "pci.ids":
+		return oneFileTar("./usr/share/misc/pci.ids", []byte("# names\n19a2  Emulex Corporation\n\t0710  OneConnect 10Gb NIC (be3)\n\t\t103c 1  x\nC 02  Network\n\t00  Ethernet\n"))
+	}
+	return oneFileTar("./usr/share/"+name, content)
 }
 
 func oneFileTar(name string, data []byte) []byte {

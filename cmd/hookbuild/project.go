@@ -360,7 +360,7 @@ func archFlag(c *cli.Context) (plan.Arch, error) {
 }
 
 func (p *program) builder(c *cli.Context, w *workshop, e *engine.Engine) (*build.Builder, error) {
-	s, cfg, report, f := w.settings, w.config, w.report, w.flavor
+	s, cfg := w.settings, w.config
 	cache, err := p.cacheDir(s, cfg)
 	if err != nil {
 		return nil, err
@@ -369,32 +369,39 @@ func (p *program) builder(c *cli.Context, w *workshop, e *engine.Engine) (*build
 	if err != nil {
 		return nil, err
 	}
-	mirror, err := mirrorOf(c, cfg)
+	packages, fetch, err := p.packages(c, w, cache)
 	if err != nil {
 		return nil, err
 	}
-	client := &debian.Client{
-		HTTP: &http.Client{}, CacheDir: cache, Offline: s.offline,
-		Keyrings: p.Keyrings, Trusted: p.Trusted, Now: p.Now,
-		Progress: func(name string, done, total int64) { report.Count(stageLock, name, done, total) },
-	}
-	fetch := &download.Client{HTTP: client.HTTP, Offline: s.offline}
-	kernelOrg, err := p.kernelOrg(c, cfg, f, fetch, cache)
-	if err != nil {
-		return nil, err
-	}
-	kernelOrg.Progress = client.Progress
 	images, err := p.registryClient(s, cfg)
 	if err != nil {
 		return nil, err
 	}
+	packages.Images = image.Finder{Engine: e, Registry: images, Cache: cache, Dir: s.project}
 	return &build.Builder{
-		Engine: e, Cache: cache, Store: store, ModuleVersion: moduleVersion, Report: report, Now: p.Now, Kernels: w.kernels,
-		Packages: &build.Packages{Client: client, Mirror: mirror, Apt: os.DirFS(p.AptDir), KernelOrg: kernelOrg,
-			Images: image.Finder{Engine: e, Registry: images, Cache: cache, Dir: s.project}},
-		Download: fetch,
-		Registry: images,
+		Engine: e, Cache: cache, Store: store, ModuleVersion: moduleVersion, Report: w.report, Now: p.Now, Kernels: w.kernels,
+		Packages: packages, Download: fetch, Registry: images,
 	}, nil
+}
+
+// packages gets what comes from mirrors; where container images are, it does not know.
+func (p *program) packages(c *cli.Context, w *workshop, cache string) (*build.Packages, *download.Client, error) {
+	mirror, err := mirrorOf(c, w.config)
+	if err != nil {
+		return nil, nil, err
+	}
+	client := &debian.Client{
+		HTTP: &http.Client{}, CacheDir: cache, Offline: w.offline,
+		Keyrings: p.Keyrings, Trusted: p.Trusted, Now: p.Now,
+		Progress: func(name string, done, total int64) { w.report.Count(stageLock, name, done, total) },
+	}
+	fetch := &download.Client{HTTP: client.HTTP, Offline: w.offline}
+	kernelOrg, err := p.kernelOrg(c, w.config, w.flavor, fetch, cache)
+	if err != nil {
+		return nil, nil, err
+	}
+	kernelOrg.Progress = client.Progress
+	return &build.Packages{Client: client, Mirror: mirror, Apt: os.DirFS(p.AptDir), KernelOrg: kernelOrg}, fetch, nil
 }
 
 // kernelOrg asks kernel.org, or the mirror that is named.

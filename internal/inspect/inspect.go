@@ -196,3 +196,21 @@ func (i *Initramfs) bodies(ctx context.Context, wanted map[int]filetree.Entry, d
 	})
 	return err
 }
+
+// Each gives do the path and the content of every regular file whose path is wanted, in the order of the file's
+// entries. A file with several names comes with one of them.
+func (i *Initramfs) Each(ctx context.Context, wanted func(path string) bool, do func(path string, content io.Reader) error) error {
+	entries := map[int]filetree.Entry{}
+	for _, e := range i.Tree.Entries() {
+		if at, ok := i.Unpacked.Bodies[e.Inode]; ok && e.Kind == filetree.Regular && e.Data.Size() > 0 && wanted(e.Path) {
+			entries[at] = e
+		}
+	}
+	return i.bodies(ctx, entries, func(e filetree.Entry, r io.Reader) error {
+		if err := do(e.Path, r); err != nil {
+			return err
+		}
+		_, err := io.Copy(io.Discard, r) // the digest is that of the whole file
+		return err
+	})
+}

@@ -33,6 +33,25 @@ func (s Selection) Validate() error {
 	return err
 }
 
+// Chooses says whether s names the module with this path below lib/modules/RELEASE. Select may take more, which others
+// depend on. The error is that of Validate.
+func (s Selection) Chooses(path string) (bool, error) {
+	c, err := s.compile()
+	if err != nil {
+		return false, err
+	}
+	m := module{path: path, key: keyOf(path)}
+	named := c.all || slices.ContainsFunc(c.include, m.is)
+	if c.standard && !named {
+		defaults, err := defaultSet()
+		if err != nil {
+			return false, err
+		}
+		named = defaults.has(m)
+	}
+	return (named || !strings.HasPrefix(path, "kernel/")) && !slices.ContainsFunc(c.exclude, m.is), nil
+}
+
 // Result is what Select chose.
 type Result struct {
 	Release   string   // of the kernel; "" where it has no modules

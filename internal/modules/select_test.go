@@ -289,3 +289,30 @@ func TestDefaultListIsInOrder(t *testing.T) {
 		t.Errorf("only %d rules", len(seen))
 	}
 }
+
+func TestChooses(t *testing.T) {
+	const ixgbe = "kernel/drivers/net/ethernet/intel/ixgbe/ixgbe.ko.xz"
+	for _, tc := range []struct {
+		name string
+		s    Selection
+		path string
+		want bool
+	}{
+		{"default", Selection{}, ixgbe, true},
+		{"not of the default", Selection{}, "kernel/sound/core/snd.ko", false},
+		{"by name", Selection{Include: []string{"snd"}}, "kernel/sound/core/snd", true},
+		{"not named", Selection{Include: []string{"snd"}}, ixgbe, false},
+		{"excluded", Selection{Include: []string{"default"}, Exclude: []string{"ixgbe"}}, ixgbe, false},
+		{"all", Selection{Include: []string{"all"}}, "kernel/sound/core/snd", true},
+		{"not the kernel's own", Selection{Include: []string{"snd"}}, "updates/ice.ko", true},
+	} {
+		t.Run(tc.name, func(t *testing.T) {
+			if got, err := tc.s.Chooses(tc.path); got != tc.want || err != nil {
+				t.Errorf("got %v, %v, want %v", got, err, tc.want)
+			}
+		})
+	}
+	if _, err := (Selection{Include: []string{"["}}).Chooses(ixgbe); err == nil {
+		t.Error("a faulty pattern was taken")
+	}
+}
