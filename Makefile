@@ -50,6 +50,8 @@ fuzz: ## each reader of foreign files with 100,000 made-up inputs
 	go test ./internal/artifacts/serve $(FUZZ) -fuzz '^FuzzRange$$'
 	go test ./internal/dhcp/probe $(FUZZ) -fuzz '^FuzzReadOffer$$'
 	go test ./internal/hardware $(FUZZ) -fuzz '^FuzzReadCSV$$'
+	go test ./internal/hardware/device $(FUZZ) -fuzz '^FuzzReadLspci$$'
+	go test ./internal/hardware/device $(FUZZ) -fuzz '^FuzzReadModalias$$'
 
 lint: check ## check, and golangci-lint with .golangci.yml
 	go run $(GOLANGCI) run ./...
