@@ -130,7 +130,7 @@ func (x *Index) PCI(id ID) []Hit {
 		numbers[4], numbers[5] = id.Class>>8&0xff, id.Class&0xff
 	}
 	var hits hits
-	for _, key := range [][2]int64{{id.Vendor, id.Device}, {id.Vendor, Any}, {Any, Any}} {
+	for _, key := range [][2]int64{{id.Vendor, id.Device}, {id.Vendor, Any}, {Any, id.Device}, {Any, Any}} {
 		for _, p := range x.pci[key] {
 			claims, perhaps := true, false
 			for i, want := range p.numbers {

@@ -11,7 +11,7 @@ func index() *Index {
 	return NewIndex(&modinfo.Kernel{Release: "6.12", Modules: []modinfo.Module{
 		{Path: "kernel/a/bnxt_en", Aliases: []string{"pci:v000014E4d000016D7sv*sd*bc*sc*i*", "pci:v000014E4d000016D7sv*sd*bc02sc*i*"}},
 		{Path: "kernel/a/ahci", Aliases: []string{"pci:v*d*sv*sd*bc01sc06i01*"}},
-		{Path: "kernel/a/hpsa", Aliases: []string{"pci:v0000103Cd00003239sv0000103Csd000021BDbc*sc*i*", "pci:v0000103Cd*sv*sd*bc01sc04i*"}},
+		{Path: "kernel/a/hpsa", Aliases: []string{"pci:v0000103Cd00003239sv0000103Csd000021BDbc*sc*i*", "pci:v0000103Cd*sv*sd*bc01sc04i*", "pci:v*d00008139sv000010ECsd00008139bc*sc*i*"}},
 		{Path: "kernel/a/virtio_pci", Builtin: true},
 		{Path: "kernel/a/8250_pci", Aliases: []string{"pci:v00001D0Fd00008250sv*sd*bc*sc*i*"}},
 		{Path: "kernel/a/r8152", Aliases: []string{"usb:v0BDAp8153d*dc*dsc*dp*icFFisc[0-9]*ip*in*", "of:N*T*Cvendor/x", "acpi*:PNP0501:*"}},
@@ -32,6 +32,7 @@ func TestIndex(t *testing.T) {
 		{"subsystem not known", index().PCI(ID{0x103c, 0x3239, Any, Any, 0x0107, 0x00}), []string{"hpsa?"}},
 		{"another subsystem", index().PCI(ID{0x103c, 0x3239, 0x103c, 1, 0x0107, 0x00}), nil},
 		{"by vendor and class", index().PCI(ID{0x103c, 1, 0, 0, 0x0104, 0x00}), []string{"hpsa"}},
+		{"by device and subsystem", index().PCI(ID{0x1111, 0x8139, 0x10ec, 0x8139, 0x0200, 0}), []string{"hpsa"}},
 		{"compiled in", index().PCI(ID{0x1af4, 0x1000, 0, 0, 0x0200, 0x00}), []string{"virtio_pci"}},
 		{"not compiled in, says it itself", index().PCI(ID{0x1111, 0x1, 0, 0, 0x0700, 0x02}), nil},
 		{"modalias", index().Modalias("pci:v000014E4d000016D7sv00001590sd00000211bc02sc00i00"), []string{"bnxt_en"}},
