@@ -37,6 +37,7 @@ func rooms() map[string]*regexp.Regexp {
 		"bundles":    regexp.MustCompile(`^` + digest + `\.yaml$`),
 		"debs":       regexp.MustCompile(`^` + digest + `\.deb$`),
 		"dists":      regexp.MustCompile(`^[a-z0-9.+-]+/InRelease$`),
+		"drivers":    regexp.MustCompile(`^[a-z]+-[0-9]+-` + digest + `\.json\.gz$`),
 		"files":      regexp.MustCompile(`^` + digest + `(\.[A-Za-z0-9.]+)?$`),
 		"images":     regexp.MustCompile(`^` + digest + `\.json$`),
 		"indexes":    regexp.MustCompile(`^` + digest + `\.xz$`),

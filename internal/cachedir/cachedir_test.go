@@ -57,7 +57,7 @@ func list(t *testing.T, dir string) []Entry {
 func ours() []string {
 	return []string{
 		"bundles/" + digest("a") + ".yaml", "debs/" + digest("a") + ".deb", "dists/trixie-security/InRelease",
-		"files/" + digest("a"), "files/" + digest("b") + ".tar.gz", "images/" + digest("a") + ".json", "indexes/" + digest("a") + ".xz",
+		"drivers/source-1-" + digest("d") + ".json.gz", "files/" + digest("a"), "files/" + digest("b") + ".tar.gz", "images/" + digest("a") + ".json", "indexes/" + digest("a") + ".xz",
 		"kernel.org/" + digest("a") + ".tar.xz", "keys/ABCDEF.gpg", "keys/debian-archive-keyring.gpg",
 		"layers/sha256-" + digest("a"), "layers/sha256-" + digest("a") + ".listing-1", "segments/a0/" + digest("a0") + ".zstd",
 	}
