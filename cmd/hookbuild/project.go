@@ -168,6 +168,7 @@ func (p *program) connect(ctx context.Context) (*engine.Engine, error) {
 		}
 	}
 	return engine.Connect(ctx, engine.Options{
+		Now:  p.Now,
 		Host: p.Getenv("DOCKER_HOST"), APIVersion: p.Getenv("DOCKER_API_VERSION"),
 		CertPath: p.Getenv("DOCKER_CERT_PATH"), TLSVerify: p.Getenv("DOCKER_TLS_VERIFY") != "",
 		Context: current, ConfigDir: dir,
@@ -204,12 +205,7 @@ const trimTimeout = 30 * time.Second
 func (w *workshop) trim() {
 	ctx, cancel := context.WithTimeout(context.Background(), trimTimeout)
 	defer cancel()
-	pins, err := w.pins(w.builder.Cache)
-	if err != nil {
-		w.report.Warn(fmt.Sprintf("the cache's size was not looked at: %v", err))
-		return
-	}
-	removed, err := cachedir.Trim(ctx, w.builder.Cache, w.limit, pins)
+	removed, err := cachedir.Trim(ctx, w.builder.Cache, w.limit, func() (map[string]bool, error) { return w.pins(w.builder.Cache) })
 	if err != nil {
 		w.report.Warn(fmt.Sprintf("the cache could not be brought within its limit: %v", err))
 	}

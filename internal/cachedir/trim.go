@@ -14,9 +14,9 @@ const DefaultLimit = 20 << 30
 
 // Trim removes files until the cache is not larger than limit, in bytes: what killed runs have left first, then what
 // was not used for the longest time. The digests of pins, keys and signed indexes stay, even if they are more than
-// that. A limit of 0 is none. Where somebody else works with the cache nothing is removed: the last one to end does it.
+// that; pins is called only where the cache is larger than limit. A limit of 0 is none. Where somebody else works with the cache nothing is removed: the last one to end does it.
 // What has been removed is returned beside an error, too.
-func Trim(ctx context.Context, dir string, limit int64, pins map[string]bool) (removed []Entry, err error) {
+func Trim(ctx context.Context, dir string, limit int64, pins func() (map[string]bool, error)) (removed []Entry, err error) {
 	if limit == 0 {
 		return nil, nil
 	}
@@ -37,13 +37,19 @@ func Trim(ctx context.Context, dir string, limit int64, pins map[string]bool) (r
 	for _, e := range entries {
 		total += e.Bytes
 	}
+	if total <= limit {
+		return nil, nil
+	}
+	rule := Rule{Age: -1} // of any age
+	if rule.Pins, err = pins(); err != nil {
+		return nil, err
+	}
 	slices.SortStableFunc(entries, func(a, b Entry) int {
 		if a.Temporary != b.Temporary {
 			return cmp.Compare(rank(a), rank(b))
 		}
 		return a.Used.Compare(b.Used)
 	})
-	rule := Rule{Pins: pins, Age: -1} // of any age
 	for _, e := range entries {
 		if total <= limit {
 			break

@@ -7,6 +7,15 @@ import (
 	"github.com/google/go-cmp/cmp"
 )
 
+// pin pins the digests of these letters.
+func pin(letters ...string) func() (map[string]bool, error) {
+	pins := map[string]bool{}
+	for _, c := range letters {
+		pins[digest(c)] = true
+	}
+	return func() (map[string]bool, error) { return pins, nil }
+}
+
 func TestTrim(t *testing.T) {
 	file := func(c string) string { return "debs/" + digest(c) + ".deb" }
 	one := lay(t, 0, file("a"))
@@ -34,7 +43,7 @@ func TestTrim(t *testing.T) {
 					t.Fatalf("%s takes %d bytes, another file as long %d", e.Path, e.Bytes, each)
 				}
 			}
-			removed, err := Trim(t.Context(), dir, tc.limit, map[string]bool{digest("a"): true})
+			removed, err := Trim(t.Context(), dir, tc.limit, pin("a"))
 			if err != nil {
 				t.Fatal(err)
 			}
@@ -49,7 +58,7 @@ func TestTrim(t *testing.T) {
 			if len(removed) != len(before)-len(got) {
 				t.Errorf("told of %d removed files: %v", len(removed), removed)
 			}
-			if again, err := Trim(t.Context(), dir, tc.limit, map[string]bool{digest("a"): true}); err != nil || len(again) > 0 {
+			if again, err := Trim(t.Context(), dir, tc.limit, pin("a")); err != nil || len(again) > 0 {
 				t.Errorf("a second time: %v, %v", again, err)
 			}
 		})
@@ -62,16 +71,16 @@ func TestTrimKeepsOffWhatIsHeld(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	if removed, err := Trim(t.Context(), dir, 1, nil); err != nil || len(removed) > 0 || len(list(t, dir)) != 1 {
+	if removed, err := Trim(t.Context(), dir, 1, pin()); err != nil || len(removed) > 0 || len(list(t, dir)) != 1 {
 		t.Errorf("a held cache: %v, %v", removed, err)
 	}
 	if err := release(); err != nil {
 		t.Error(err)
 	}
-	if removed, err := Trim(t.Context(), dir, 1, nil); err != nil || len(removed) != 1 {
+	if removed, err := Trim(t.Context(), dir, 1, pin()); err != nil || len(removed) != 1 {
 		t.Errorf("afterwards: %v, %v", removed, err)
 	}
-	if removed, err := Trim(t.Context(), dir+"-missing", 1, nil); err != nil || len(removed) > 0 {
+	if removed, err := Trim(t.Context(), dir+"-missing", 1, pin()); err != nil || len(removed) > 0 {
 		t.Errorf("a missing cache: %v, %v", removed, err)
 	}
 }

@@ -29,6 +29,8 @@ type Options struct {
 	TLSVerify  bool   // DOCKER_TLS_VERIFY
 	Context    string // DOCKER_CONTEXT or currentContext; empty or "default" is the local engine
 	ConfigDir  string // DOCKER_CONFIG; where contexts are kept
+
+	Now func() time.Time // the clock that images are marked as used by, once a day; nil marks none
 }
 
 // Engine is a connection to one Docker Engine. Close it when done.
@@ -37,6 +39,7 @@ type Engine struct {
 	arch   string
 	api    string
 	name   string
+	now    func() time.Time
 }
 
 // UnavailableError says that no engine answered at Host.
@@ -72,7 +75,7 @@ func Connect(ctx context.Context, o Options) (*Engine, error) {
 	if err != nil {
 		return nil, &UnavailableError{Host: hostName(c.DaemonHost()), Err: errors.Join(err, c.Close())}
 	}
-	return &Engine{docker: c, arch: version.Arch, api: c.ClientVersion(), name: version.Version}, nil
+	return &Engine{docker: c, arch: version.Arch, api: c.ClientVersion(), name: version.Version, now: o.Now}, nil
 }
 
 func hostName(h string) string {

@@ -6,6 +6,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"time"
 
 	"github.com/containerd/errdefs"
 	"github.com/docker/docker/api/types/image"
@@ -25,6 +26,7 @@ type Image struct {
 	Env        []string
 	WorkingDir string
 	Labels     map[string]string
+	Named      time.Time // when it got a name last; zero where the engine does not tell
 }
 
 // Inspect looks an image up by name. ErrNoImage where there is none.
@@ -36,7 +38,7 @@ func (e *Engine) Inspect(ctx context.Context, ref string) (Image, error) {
 	if err != nil {
 		return Image{}, fmt.Errorf("inspect image %s: %w", ref, err)
 	}
-	img := Image{ID: got.ID, Arch: got.Architecture, Layers: got.RootFS.Layers}
+	img := Image{ID: got.ID, Arch: got.Architecture, Layers: got.RootFS.Layers, Named: got.Metadata.LastTagTime}
 	if c := got.Config; c != nil {
 		img.Entrypoint, img.Cmd, img.Env = c.Entrypoint, c.Cmd, c.Env
 		img.WorkingDir, img.Labels = c.WorkingDir, c.Labels
@@ -44,17 +46,22 @@ func (e *Engine) Inspect(ctx context.Context, ref string) (Image, error) {
 	return img, nil
 }
 
-// Has says whether the engine holds the image. One that is there counts as used: it gets its own name once more, and
-// the engine keeps the time of that, which Leftovers goes by.
+// usedFor is how long an image that was marked as used counts as such. Marking takes longer than asking.
+const usedFor = 24 * time.Hour
+
+// Has says whether the engine holds the image. One that is there counts as used: it gets its own name once more, if that
+// was not today, and the engine keeps the time of that, which Leftovers goes by.
 func (e *Engine) Has(ctx context.Context, ref string) (bool, error) {
-	_, err := e.Inspect(ctx, ref)
+	img, err := e.Inspect(ctx, ref)
 	if errors.Is(err, ErrNoImage) {
 		return false, nil
 	}
 	if err != nil {
 		return false, err
 	}
-	_ = e.docker.ImageTag(ctx, ref, ref) // without it the image looks older than it is, nothing else
+	if e.now != nil && e.now().Sub(img.Named) > usedFor {
+		_ = e.docker.ImageTag(ctx, ref, ref) // without it the image looks older than it is, nothing else
+	}
 	return true, nil
 }
 

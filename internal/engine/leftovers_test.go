@@ -140,11 +140,19 @@ func TestDiscard(t *testing.T) {
 }
 
 func TestHasCountsAsUse(t *testing.T) {
-	e, f := newFake(t, map[string]http.HandlerFunc{"GET /images/ours:a/json": text(`{}`), "POST /images/ours:a/tag": code(201)})
-	if has, err := e.Has(t.Context(), "ours:a"); !has || err != nil || !f.called("POST /images/ours:a/tag") {
-		t.Errorf("got %t, %v, and the calls %v", has, err, f.calls)
-	}
-	if has, err := e.Has(t.Context(), "ours:b"); has || err != nil || f.called("POST /images/ours:b/tag") {
-		t.Errorf("an image that is not there: got %t, %v, and the calls %v", has, err, f.calls)
+	e, f := newFake(t, map[string]http.HandlerFunc{
+		"GET /images/ours:old/json":   text(`{"Metadata": {"LastTagTime": "2026-03-03T00:00:00Z"}}`),
+		"GET /images/ours:today/json": text(`{"Metadata": {"LastTagTime": "2026-03-04T11:00:00Z"}}`),
+		"GET /images/ours:never/json": text(`{}`),
+		"POST /images/ours:old/tag":   code(201), "POST /images/ours:never/tag": code(201),
+	})
+	e.now = func() time.Time { return time.Date(2026, 3, 4, 12, 0, 0, 0, time.UTC) }
+	for _, c := range []struct {
+		ref         string
+		has, marked bool
+	}{{"ours:old", true, true}, {"ours:today", true, false}, {"ours:never", true, true}, {"ours:none", false, false}} {
+		if has, err := e.Has(t.Context(), c.ref); has != c.has || err != nil || f.called("POST /images/"+c.ref+"/tag") != c.marked {
+			t.Errorf("%s: got %t, %v, and the calls %v", c.ref, has, err, f.calls)
+		}
 	}
 }
