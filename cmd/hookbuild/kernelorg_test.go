@@ -3,6 +3,7 @@ package main
 import (
 	"bytes"
 	"encoding/json"
+	"net/http"
 	"os"
 	"os/exec"
 	"path/filepath"
@@ -10,6 +11,8 @@ import (
 	"strings"
 	"testing"
 
+	"github.com/hookbuild/hookbuild/internal/build"
+	"github.com/hookbuild/hookbuild/internal/debian"
 	"github.com/hookbuild/hookbuild/internal/image"
 	"github.com/hookbuild/hookbuild/internal/kernel"
 	"github.com/hookbuild/hookbuild/internal/kernelorg/kernelorgtest"
@@ -59,7 +62,7 @@ flavors:
 		}
 		return out.String()
 	}
-	hookbuild("kernel-config", "debian-amd64", "--check") // fetches Debian's source
+	hookbuild("lock", "debian-amd64")
 	file := filepath.Join(t.TempDir(), "linux.tar.xz")
 	pack(t, debianSource(t, dir), file)
 	m.AddFile("6.6.999", file)
@@ -103,7 +106,7 @@ func write(t *testing.T, file string, data []byte) {
 	}
 }
 
-// debianSource is the package with the kernel's source, which is in the user's cache by now.
+// debianSource is the package with the kernel's source, in the user's cache.
 func debianSource(t *testing.T, dir string) string {
 	t.Helper()
 	lock, err := resolve.ReadLock(filepath.Join(dir, resolve.LockName))
@@ -118,7 +121,15 @@ func debianSource(t *testing.T, dir string) string {
 	if err != nil {
 		t.Fatal(err)
 	}
-	return filepath.Join(cache, "hookbuild", "debs", set.Packages[0].SHA256+".deb")
+	packages := build.Packages{
+		Client: &debian.Client{HTTP: &http.Client{}, CacheDir: filepath.Join(cache, "hookbuild")},
+		Apt:    os.DirFS("/etc/apt"),
+	}
+	files, err := packages.Fetch(t.Context(), set.Packages[:1], nil)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return files[set.Packages[0].SHA256]
 }
 
 func pack(t *testing.T, deb, file string) {
