@@ -346,10 +346,26 @@ func provisionRegistry(t *testing.T, p *project, peer string) {
 	m.sh("[ -e /sys/module/virtio_rng ]")
 	m.expect(`^HookOS bootkit: pulling the agent 10\.0\.2\.2:5000/tink-worker:latest failed, trying again: `)
 	docker(t, "exec", "-d", m.container, "sh", "-c", "exec /peer/peer serve /peer >/peer/log 2>&1")
+	peerIsReady(t, m)
 	m.until("echo \"pass'word=1\" | docker login -u machine --password-stdin 10.0.2.2:5443 && docker pull -q 10.0.2.2:5443/tink-worker:latest", bootTimeout)
 	m.expect(`^HookOS bootkit: the agent 10\.0\.2\.2:5000/tink-worker:latest runs`)
 	m.expect(`^HookOS: an action asks for a restart`)
 	m.expect(`reboot: Restarting system`)
+}
+
+// peerIsReady waits until the peer has said so; what else it said is why it is not.
+func peerIsReady(t *testing.T, m *machine) {
+	t.Helper()
+	const limit = time.Minute
+	var said []byte
+	for begin := time.Now(); time.Since(begin) < limit; time.Sleep(time.Second) {
+		// docker exec -d may not have made the file yet.
+		said, _ = exec.Command("docker", "exec", m.container, "cat", "/peer/log").CombinedOutput()
+		if strings.Contains(string(said), "peer: ready") {
+			return
+		}
+	}
+	t.Fatalf("the peer is not ready after %s, and said: %s", limit, said)
 }
 
 func provisionEmbedded(t *testing.T, p *project, flavor, peer string) {
@@ -365,6 +381,7 @@ func provisionEmbedded(t *testing.T, p *project, flavor, peer string) {
 		Before: "/peer/peer serve /peer >/peer/log 2>&1 &",
 	})
 	t.Log(m.ready())
+	peerIsReady(t, m)
 	m.has(`^HookOS: no driver for the network device 8086:100e:1af4:1100 at 0000:`)
 	m.has(`^HookOS network card eth0: driver virtio_net, 52:54:00:12:34:56, link.*, 10\.0\.2\.15/24`)
 	m.expect(`^HookOS bootkit: the agent 127\.0\.0\.1/embedded/tink-worker runs`)

@@ -68,15 +68,30 @@ func serve(dir string) error {
 		}
 		images.ServeHTTP(w, r)
 	})
-	failed := make(chan error, 4)
-	go func() { failed <- http.ListenAndServe("127.0.0.1:5000", guarded) }()
-	if cert := filepath.Join(dir, "cert.pem"); exists(cert) {
-		go func() {
-			failed <- http.ListenAndServeTLS("127.0.0.1:5443", cert, filepath.Join(dir, "key.pem"), guarded)
-		}()
+	// All ports are open before the images are pushed, and before the machine is told.
+	plain, err := net.Listen("tcp", "127.0.0.1:5000")
+	if err != nil {
+		return err
 	}
-	go func() { failed <- syslog(filepath.Join(dir, "syslog")) }()
-	go func() { failed <- clock(time.Hour) }()
+	messages, err := net.ListenPacket("udp", "127.0.0.1:514")
+	if err != nil {
+		return err
+	}
+	hours, err := net.ListenPacket("udp", "127.0.0.1:123")
+	if err != nil {
+		return err
+	}
+	failed := make(chan error, 4)
+	go func() { failed <- http.Serve(plain, guarded) }()
+	if cert := filepath.Join(dir, "cert.pem"); exists(cert) {
+		secure, err := net.Listen("tcp", "127.0.0.1:5443")
+		if err != nil {
+			return err
+		}
+		go func() { failed <- http.ServeTLS(secure, guarded, cert, filepath.Join(dir, "key.pem")) }()
+	}
+	go func() { failed <- syslog(messages, filepath.Join(dir, "syslog")) }()
+	go func() { failed <- clock(hours, time.Hour) }()
 	if err := fill(dir); err != nil {
 		return err
 	}
@@ -113,17 +128,12 @@ func fill(dir string) error {
 }
 
 // syslog writes each message as a line.
-func syslog(file string) error {
+func syslog(conn net.PacketConn, file string) error {
 	out, err := os.Create(file)
 	if err != nil {
 		return err
 	}
 	defer out.Close()
-	conn, err := net.ListenPacket("udp", "127.0.0.1:514")
-	if err != nil {
-		return err
-	}
-	defer conn.Close()
 	buf := make([]byte, 64<<10)
 	for {
 		n, _, err := conn.ReadFrom(buf)
@@ -137,12 +147,7 @@ func syslog(file string) error {
 }
 
 // clock answers as a server of stratum 1 does (RFC 5905, 7.3), ahead by so much.
-func clock(ahead time.Duration) error {
-	conn, err := net.ListenPacket("udp", "127.0.0.1:123")
-	if err != nil {
-		return err
-	}
-	defer conn.Close()
+func clock(conn net.PacketConn, ahead time.Duration) error {
 	stamp := func(b []byte) {
 		now := time.Now().Add(ahead)
 		binary.BigEndian.PutUint32(b, uint32(now.Unix()+2208988800)) // seconds since 1900
