@@ -60,7 +60,7 @@ func BenchmarkAgainstNginx(b *testing.B) {
 // run downloads with so many clients at a time, two files each at least.
 func (s *side) run(b *testing.B, clients int, size int64) {
 	b.Helper()
-	each := max(2, 16/clients)
+	each := max(2, 64/clients)
 	before, begin := cpuOf(b, s.pid), time.Now()
 	var wg sync.WaitGroup
 	for range clients {
