@@ -12,14 +12,18 @@ help: ## list the targets
 hook: engine ## build HookOS into out/hook; ARCH=x86_64 or aarch64
 	bin/hookbuild all --arch $(ARCH)
 
-test: check test-tools engine fuzz ## everything that CI runs
-	go test -timeout 2h $$(go list ./... | grep -v /test$$)
-	go test -timeout 5h -v -count=1 ./test
+# What tests keep: pictures of the server's page, recorded DHCP conversations.
+KEEP := -artifacts -outputdir out/test
 
-screenshots: ## the server's page in Chromium, and pictures of it into out/test
-	@command -v chromium >/dev/null || (cd .ci && ./apt chromium)
+test: check test-tools engine fuzz out/test ## everything that CI runs
+	go test -timeout 2h $(KEEP) $$(go list ./... | grep -v /test$$)
+	go test -timeout 5h -v -count=1 $(KEEP) ./test
+
+screenshots: test-tools out/test ## the server's page in Chromium, and pictures of it into out/test
+	go test ./internal/artifacts/serve -run InChromium -count=1 $(KEEP)
+
+out/test:
 	mkdir -p out/test
-	go test ./internal/artifacts/serve -tags soak -run InChromium -artifacts -outputdir out/test
 
 build: ## bin/hookbuild, a static program
 	CGO_ENABLED=0 go build -trimpath -o bin/hookbuild ./cmd/hookbuild
@@ -60,9 +64,11 @@ bench: test-tools engine ## benchmarks, and the numbers of docs/benchmarks.md; t
 	go test -run '^$$' -bench . $$(go list ./... | grep -v /test$$)
 	go test ./test -tags bench -run Bench -v -timeout 2h
 
-soak: test-tools engine ## tests that take hours, whole kernel builds among them
-	@$(MAKE) screenshots
-	go test ./test -tags soak -run Soak -v -timeout 5h
+soak: test-tools engine out/test ## tests that take hours, whole kernel builds among them
+	go test ./internal/artifacts/serve -tags soak -v -count=1 -timeout 1h $(KEEP)
+	go test ./internal/artifacts/serve -run '^$$' -fuzztime 3000000x -fuzzminimizetime 20x -parallel 2 -fuzz '^FuzzRoute$$'
+	go test ./internal/artifacts/serve -run '^$$' -fuzztime 3000000x -fuzzminimizetime 20x -parallel 2 -fuzz '^FuzzRange$$'
+	go test ./test -tags soak -run Soak -v -timeout 5h -parallel 12 $(KEEP)
 
 test-arm64: test-tools engine ## HookOS for aarch64 in QEMU: Docker, agent, embedded images; takes long
 	go test ./test -tags soak -run '^TestSoak$$/arm64_provisions' -v -timeout 1h

@@ -1,5 +1,3 @@
-//go:build soak
-
 package serve
 
 import (
@@ -38,7 +36,9 @@ type chromium struct {
 // newChromium opens a page of that size. It ends with the test.
 func newChromium(t *testing.T, width, height int64) *chromium {
 	t.Helper()
-	options := append(chromedp.DefaultExecAllocatorOptions[:], chromedp.NoSandbox) // which root cannot have; what is opened is our own
+	options := append(chromedp.DefaultExecAllocatorOptions[:],
+		chromedp.NoSandbox, // which root cannot have; what is opened is our own
+		chromedp.WSURLReadTimeout(2*time.Minute))
 	alloc, cancel := chromedp.NewExecAllocator(t.Context(), options...)
 	t.Cleanup(cancel)
 	c := &chromium{}
