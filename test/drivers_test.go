@@ -1,6 +1,9 @@
 package test
 
 import (
+	"encoding/json"
+	"errors"
+	"os/exec"
 	"path/filepath"
 	"slices"
 	"strings"
@@ -10,6 +13,7 @@ import (
 	"github.com/hookbuild/hookbuild/internal/hardware/drivers"
 	"github.com/hookbuild/hookbuild/internal/hardware/kbuild"
 	"github.com/hookbuild/hookbuild/internal/hardware/library"
+	"github.com/hookbuild/hookbuild/internal/hardware/modinfo"
 	"github.com/hookbuild/hookbuild/internal/resolve"
 )
 
@@ -71,6 +75,36 @@ const realDevices = `
 19e5:1822 0200 hinic HINIC                     Huawei
 `
 
+// TestDriversFix has a driver switched on that a kernel was built without, and builds again.
+func TestDriversFix(t *testing.T) {
+	defer rememberCacheMounts(t, "/build/obj")()
+	p := tinyProject(t, ownVersion()+"CONFIG_NET=y\nCONFIG_PCI=y\nCONFIG_NETDEVICES=y\n# CONFIG_BE2NET is not set\n")
+	p.write("root.yaml", "kernel: {image: \"${HOOK_KERNEL}\"}\nfiles: [{path: etc/motd, contents: small}]\n")
+	p.write("hookbuild.yaml", string(p.read("hookbuild.yaml"))+"    userland: {linuxkit: [root.yaml]}\n")
+	var before, after struct {
+		OK      bool
+		Set     []string
+		Devices []struct{ Status drivers.Status }
+	}
+	p.run("all", "tiny-amd64")
+	out, err := p.command(t.Context(), "drivers", "tiny-amd64", "--pci", "19a2:0710", "--json").Output()
+	var exit *exec.ExitError
+	if !errors.As(err, &exit) || exit.ExitCode() != 6 {
+		t.Fatalf("got %v, want exit code 6\n%s", err, out)
+	}
+	if err := json.Unmarshal(out, &before); err != nil {
+		t.Fatal(err)
+	}
+	if before.OK || !slices.Equal(before.Set, []string{"BE2NET=m"}) || before.Devices[0].Status != drivers.Off {
+		t.Errorf("got %s", out)
+	}
+	p.run("drivers", "tiny-amd64", "--pci", "19a2:0710", "--fix")
+	p.run("all", "tiny-amd64")
+	if p.runJSON(&after, "drivers", "tiny-amd64", "--pci", "19a2:0710"); !after.OK || after.Devices[0].Status != drivers.Driven {
+		t.Errorf("got %+v", after)
+	}
+}
+
 // symbolless are modules of Debian's that no symbol builds alone: their Makefile says obj-y, in a directory that no symbol leads to.
 var symbolless = []string{"kernel/arch/x86/video/video-common"}
 
@@ -78,27 +112,7 @@ var symbolless = []string{"kernel/arch/x86/video/video-common"}
 func TestDriversOfRealDevices(t *testing.T) {
 	p := newProject(t)
 	p.run("drivers", "hook-debian-amd64", "--pci", "19a2:0710")
-	entry := p.lock("drivers/amd64")
-	find := func(set, prefix string) debian.Package {
-		s, _ := entry.Find(set)
-		var found debian.Package
-		for _, pkg := range s.Packages {
-			if strings.HasPrefix(pkg.Name, prefix) && len(pkg.Name) > len(found.Name) {
-				found = pkg
-			}
-		}
-		return found
-	}
-	image, source := find(resolve.WholeKernelSet, "linux-image-"), find(resolve.SourceSet, "linux-source-")
-	l := library.Library{Dir: filepath.Join(t.TempDir(), "drivers")}
-	kernel, err := l.Kernel(t.Context(), image, func() (string, error) { return cached(t, image), nil })
-	if err != nil {
-		t.Fatal(err)
-	}
-	tree, err := l.Package(t.Context(), source, func() (string, error) { return cached(t, source), nil })
-	if err != nil {
-		t.Fatal(err)
-	}
+	kernel, tree := debianKernel(t, p)
 	index := drivers.NewIndex(kernel)
 	for line := range strings.Lines(strings.TrimSpace(realDevices)) {
 		words := strings.Fields(line)
@@ -127,6 +141,33 @@ func TestDriversOfRealDevices(t *testing.T) {
 			t.Errorf("%s: does not lead to %s", pattern.Alias, kernel.Modules[pattern.Module].Path)
 		}
 	}
+}
+
+// debianKernel are the modules of Debian's kernel and its source, as the project's lock has them.
+func debianKernel(t *testing.T, p *project) (*modinfo.Kernel, *kbuild.Tree) {
+	t.Helper()
+	entry := p.lock("drivers/amd64")
+	find := func(set, prefix string) debian.Package {
+		s, _ := entry.Find(set)
+		var found debian.Package
+		for _, pkg := range s.Packages {
+			if strings.HasPrefix(pkg.Name, prefix) && len(pkg.Name) > len(found.Name) {
+				found = pkg
+			}
+		}
+		return found
+	}
+	image, source := find(resolve.WholeKernelSet, "linux-image-"), find(resolve.SourceSet, "linux-source-")
+	l := library.Library{Dir: filepath.Join(t.TempDir(), "drivers")}
+	kernel, err := l.Kernel(t.Context(), image, func() (string, error) { return cached(t, image), nil })
+	if err != nil {
+		t.Fatal(err)
+	}
+	tree, err := l.Package(t.Context(), source, func() (string, error) { return cached(t, source), nil })
+	if err != nil {
+		t.Fatal(err)
+	}
+	return kernel, tree
 }
 
 // device is a modalias that the pattern matches, with zeros where any number may be.

@@ -198,13 +198,13 @@ func (s *survey) prepare(ctx context.Context) error {
 
 // debianKernel are the modules of Debian's kernel.
 func (s *survey) debianKernel(ctx context.Context) (*modinfo.Kernel, error) {
-	reference, err := s.config.Select("hook-debian-"+s.flavor.Arch.Debian(), s.flavor.Arch, s.flavor.Arch)
+	series, err := hardwareSeries(s.config, s.flavor.Arch)
 	if err != nil {
 		return nil, err
 	}
 	lockFile := filepath.Join(s.project, resolve.LockName)
 	o := resolve.Options{LockFile: lockFile, Suite: s.config.Debian.Suite}
-	res, err := resolve.Hardware(ctx, s.flavor.Arch, reference.Kernel.Series, o, s.from)
+	res, err := resolve.Hardware(ctx, s.flavor.Arch, series, o, s.from)
 	if err != nil {
 		return nil, err
 	}
@@ -219,6 +219,12 @@ func (s *survey) debianKernel(ctx context.Context) (*modinfo.Kernel, error) {
 		}
 	}
 	return s.library.Kernel(ctx, kernel, s.fetch(ctx, kernel))
+}
+
+// hardwareSeries is that of the kernel which devices are looked up in.
+func hardwareSeries(cfg *config.Config, arch plan.Arch) (string, error) {
+	reference, err := cfg.Select("hook-debian-"+arch.Debian(), arch, arch)
+	return reference.Kernel.Series, err
 }
 
 // fetch brings a package into the cache when it is asked for.
@@ -286,7 +292,38 @@ func (s *survey) built(ctx context.Context) (bool, error) {
 	}
 	s.target.Image, s.own, s.planID = image, drivers.NewIndex(image.Modules), gen.ID()
 	s.against = fmt.Sprintf("%s as it was built last, Linux %s", s.flavor.ID, cmp.Or(gen.Manifest.KernelRelease, image.Modules.Release))
+	if image.Config == nil && s.flavor.Kernel.Method == config.MethodSource {
+		return true, s.configOf(ctx, gen.Manifest)
+	}
 	return true, nil
+}
+
+// configOf finds the configuration of a kernel that does not have it in itself: it is the flavor's, if that is still the same.
+func (s *survey) configOf(ctx context.Context, m artifacts.Manifest) error {
+	return s.configured(ctx, func(ctx context.Context, w *configSession) error {
+		answer, err := w.conf.Ask(ctx, w.job.Kernel.Config)
+		if err != nil {
+			return err
+		}
+		if sum := sha256.Sum256(answer.Config); hex.EncodeToString(sum[:]) == m.Kernel.ConfigSHA256 {
+			s.target.Config = valuesOf(answer.Symbols)
+			return nil
+		}
+		w.report.Warn("the kernel was built with another configuration than " + s.flavor.ID + " has now, and does not have it in itself " +
+			"(IKCONFIG=y); build it again to know which drivers are switched off")
+		return nil
+	})
+}
+
+// valuesOf are the symbols that are not n.
+func valuesOf(symbols *kconfig.Symbols) map[string]string {
+	values := map[string]string{}
+	for _, i := range symbols.All() {
+		if i.Value == "y" || i.Value == "m" {
+			values[i.Name] = i.Value
+		}
+	}
+	return values
 }
 
 // unbuilt takes the configuration in place of a build.
@@ -309,12 +346,7 @@ func (s *survey) unbuilt(ctx context.Context) error {
 		if err != nil {
 			return err
 		}
-		s.target.Config = map[string]string{}
-		for _, i := range answer.Symbols.All() {
-			if i.Value == "y" || i.Value == "m" {
-				s.target.Config[i.Name] = i.Value
-			}
-		}
+		s.target.Config = valuesOf(answer.Symbols)
 		return nil
 	})
 }
@@ -344,8 +376,11 @@ func (s *survey) ids(ctx context.Context) (map[string]string, error) {
 	for _, p := range set.Packages {
 		files, err := s.library.IDs(ctx, p, s.fetch(ctx, p))
 		if isA[*download.OfflineError](err) {
-			text, _ := os.ReadFile("/usr/share/misc/pci.ids") // without it, devices have no names
-			return map[string]string{"pci.ids": string(text)}, nil
+			for _, name := range []string{"pci.ids", "usb.ids"} {
+				text, _ := os.ReadFile("/usr/share/misc/" + name) // without it, devices have no names
+				all[name] = string(text)
+			}
+			return all, nil
 		}
 		if err != nil {
 			return nil, err

@@ -3,6 +3,7 @@ package main
 import (
 	"context"
 	"fmt"
+	"regexp"
 	"slices"
 	"strings"
 
@@ -72,11 +73,15 @@ func (s *survey) judge(ctx context.Context, list []wantedDevice) (surveyed, erro
 	if err != nil {
 		return surveyed{}, err
 	}
-	names := readNames(ids["pci.ids"])
+	pci, usb := readNames(ids["pci.ids"]), readNames(ids["usb.ids"])
 	answer := surveyed{Flavor: s.flavor.ID, PlanID: s.planID, Kernel: s.target.Whole, Set: []string{}, Devices: []surveyDevice{}}
 	for _, l := range list {
 		d := s.device(l)
-		d.Name = names.of(l.id)
+		if m := usbAlias.FindStringSubmatch(l.modalias); m != nil {
+			d.Name = usb.of(strings.ToLower(m[1]), strings.ToLower(m[2]))
+		} else {
+			d.Name = pci.of(fmt.Sprintf("%04x", l.id.Vendor), fmt.Sprintf("%04x", l.id.Device))
+		}
 		answer.Devices = append(answer.Devices, d)
 	}
 	slices.SortStableFunc(answer.Devices, func(a, b surveyDevice) int {
@@ -168,7 +173,11 @@ func (s *survey) claims(l wantedDevice) []drivers.Claim {
 	return all
 }
 
-// names are those of pci.ids (https://man7.org/linux/man-pages/man5/pci.ids.5.html).
+// usbAlias is the beginning of a USB interface's modalias: vendor and product. The source is modalias_show in the kernel's
+// drivers/usb/core/sysfs.c.
+var usbAlias = regexp.MustCompile(`^usb:v([0-9A-F]{4})p([0-9A-F]{4})`)
+
+// names are those of pci.ids (https://man7.org/linux/man-pages/man5/pci.ids.5.html), or of usb.ids, which has the same form.
 type names struct {
 	vendors map[string]string // by VVVV
 	devices map[string]string // by VVVV:DDDD
@@ -197,10 +206,9 @@ func readNames(text string) names {
 	return n
 }
 
-// of is vendor and device; the vendor alone, or nothing, where that is all.
-func (n names) of(id drivers.ID) string {
-	vendor := fmt.Sprintf("%04x", id.Vendor)
-	return strings.TrimSpace(n.vendors[vendor] + " " + n.devices[fmt.Sprintf("%s:%04x", vendor, id.Device)])
+// of is vendor and device, which are four digits each; the vendor alone, or nothing, where that is all that is known.
+func (n names) of(vendor, device string) string {
+	return strings.TrimSpace(n.vendors[vendor] + " " + n.devices[vendor+":"+device])
 }
 
 // show prints the answer for people.

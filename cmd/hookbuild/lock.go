@@ -1,6 +1,7 @@
 package main
 
 import (
+	"context"
 	"errors"
 	"fmt"
 	"io"
@@ -9,6 +10,7 @@ import (
 
 	"github.com/urfave/cli/v2"
 
+	"github.com/hookbuild/hookbuild/internal/plan"
 	"github.com/hookbuild/hookbuild/internal/resolve"
 )
 
@@ -20,7 +22,7 @@ func (p *program) lockCommand() *cli.Command {
 			"Example:\n" +
 			"  hookbuild lock hook-default-amd64 --update",
 		Flags: slices.Concat(flavorFlags(), compositionFlags(), inputFlags(), []cli.Flag{&cli.BoolFlag{
-			Name: "update", Usage: "take the newest packages, of a series of kernel.org the newest release, and what images' names and a bundle's URL mean now",
+			Name: "update", Usage: "take the newest packages, those of drivers among them if it has been asked, of a series of kernel.org the newest release, and what images' names and a bundle's URL mean now",
 		}}),
 		Action: p.lock,
 	}
@@ -37,10 +39,21 @@ func (p *program) lock(c *cli.Context) (err error) {
 	if err != nil {
 		return err
 	}
+	written, changes := j.Lock.Written, resolve.Changes(j.Lock)
+	if c.Bool("update") {
+		hardware, err := w.updateHardware(c.Context, j.Flavor.Arch)
+		if err != nil {
+			return err
+		}
+		written = written || hardware.Written
+		for _, change := range resolve.Changes(hardware) {
+			change.Set = "drivers/" + change.Set
+			changes = append(changes, change)
+		}
+	}
 	w.report.Close()
-	changes := resolve.Changes(j.Lock)
 	if w.json {
-		return p.printJSON(map[string]any{"flavor": j.Flavor.ID, "written": j.Lock.Written, "changes": changes})
+		return p.printJSON(map[string]any{"flavor": j.Flavor.ID, "written": written, "changes": changes})
 	}
 	var text strings.Builder
 	if len(changes) == 0 {
@@ -51,4 +64,18 @@ func (p *program) lock(c *cli.Context) (err error) {
 	}
 	_, err = io.WriteString(p.Stdout, text.String())
 	return err
+}
+
+// updateHardware takes the newest of what drivers looks devices up in, where the lock has that.
+func (w *workshop) updateHardware(ctx context.Context, arch plan.Arch) (resolve.Result, error) {
+	lock, err := resolve.ReadLock(w.request.LockFile)
+	if err != nil || !lock.HasHardware(arch) {
+		return resolve.Result{}, err
+	}
+	series, err := hardwareSeries(w.config, arch)
+	if err != nil {
+		return resolve.Result{}, err
+	}
+	o := resolve.Options{LockFile: w.request.LockFile, Suite: w.request.Suite, Update: true}
+	return resolve.Hardware(ctx, arch, series, o, w.builder.Packages)
 }

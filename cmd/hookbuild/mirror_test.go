@@ -289,6 +289,8 @@ func dataOf(name string, content []byte) []byte {
 				"hid.file=drivers/hid/hid\x00hid.alias=usb:v0001*\x00"))
 	case "pci.ids":
 		return oneFileTar("./usr/share/misc/pci.ids", []byte("# names\n19a2  Emulex Corporation\n\t0710  OneConnect 10Gb NIC (be3)\n\t\t103c 1  x\nC 02  Network\n\t00  Ethernet\n"))
+	case "usb.ids":
+		return oneFileTar("./usr/share/misc/usb.ids", []byte("0001  Fry's Electronics\n\t0002  Keyboard\nC 03  Human Interface Device\n"))
 	}
 	return oneFileTar("./usr/share/"+name, content)
 }

@@ -17,6 +17,12 @@ const (
 // hardwareID is what the lock calls an architecture's packages of Hardware. No flavor can have such an id.
 func hardwareID(arch plan.Arch) string { return "drivers/" + arch.Debian() }
 
+// HasHardware says whether Hardware has settled the packages of an architecture in this lock.
+func (l *Lock) HasHardware(arch plan.Arch) bool {
+	_, ok := l.Flavors[hardwareID(arch)]
+	return ok
+}
+
 // Hardware settles which packages say what drives what: Debian's kernel of a series, its source and the lists of
 // devices' names. They stand in the lock beside the flavors, and decide about no build. o.Refresh counts as given.
 // Errors are those of Flavor.
