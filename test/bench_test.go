@@ -21,6 +21,7 @@ import (
 	"time"
 
 	"github.com/hookbuild/hookbuild/internal/base"
+	"github.com/hookbuild/hookbuild/internal/hardware/drivers"
 	"github.com/hookbuild/hookbuild/internal/resolve"
 )
 
@@ -101,6 +102,7 @@ func TestBench(t *testing.T) {
 	t.Run("initramfs", benchInitramfs)
 	t.Run("archive", benchArchive)
 	t.Run("boot", benchBoot)
+	t.Run("drivers", benchDrivers)
 	t.Run("kernel", benchKernel)
 }
 
@@ -271,6 +273,35 @@ func benchBoot(t *testing.T) {
 		report(t, flavor+", boot to ready (TCG, 1 CPU, 2 GiB)", "", fmt.Sprintf("%.0f s", median(runs, func(f figure) float64 { return f.stages["boot"] })))
 		report(t, flavor+", memory at ready", "", string(memory[1]))
 	}
+}
+
+// benchDrivers asks about 200 devices of an image that was asked about before.
+func benchDrivers(t *testing.T) {
+	const count = 200
+	p := newProject(t)
+	p.run("all", "hook-debian-amd64")
+	p.run("drivers", "hook-debian-amd64", "--pci", "8086:1572")
+	kernel, _ := debianKernel(t, p)
+	var list strings.Builder
+	exact := slices.DeleteFunc(drivers.Patterns(kernel), func(d drivers.Pattern) bool {
+		return !strings.HasPrefix(d.Alias, "pci:v0000") || d.Alias[13:18] != "d0000"
+	})
+	for i := range count {
+		alias := exact[i*len(exact)/count].Alias
+		fmt.Fprintf(&list, "%02x:%02x.0 Ethernet controller [0200]: Vendor Device [%s:%s]\n", i/32, i%32, strings.ToLower(alias[9:13]), strings.ToLower(alias[18:22]))
+	}
+	p.write("lspci.txt", list.String())
+	var took []float64
+	for range 5 {
+		begin := time.Now()
+		out, err := p.command(t.Context(), "drivers", "hook-debian-amd64", "--lspci", "lspci.txt", "--json").Output() // some are not driven
+		took = append(took, time.Since(begin).Seconds())
+		if n := strings.Count(string(out), `"status":`); n < count {
+			t.Fatalf("%d devices: %v\n%s", n, err, out)
+		}
+	}
+	slices.Sort(took)
+	report(t, "drivers, 200 devices", "0.5 s", fmt.Sprintf("%.2f s", took[len(took)/2]))
 }
 
 // benchKernel is the comparison on a configuration of about five minutes, and what a change costs.
