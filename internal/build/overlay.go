@@ -55,6 +55,24 @@ func (o Overlay) ReadDir(name string) ([]fs.DirEntry, error) {
 	return slices.CompactFunc(all, func(a, b fs.DirEntry) bool { return a.Name() == b.Name() }), nil
 }
 
+// ReadLink says where Upper's symlink leads, where there is one.
+func (o Overlay) ReadLink(name string) (string, error) {
+	target, err := fs.ReadLink(o.Upper, name)
+	if errors.Is(err, fs.ErrNotExist) {
+		return fs.ReadLink(o.Lower, name)
+	}
+	return target, err
+}
+
+// Lstat does not follow Upper's symlink, where there is one.
+func (o Overlay) Lstat(name string) (fs.FileInfo, error) {
+	info, err := fs.Lstat(o.Upper, name)
+	if errors.Is(err, fs.ErrNotExist) {
+		return fs.Lstat(o.Lower, name)
+	}
+	return info, err
+}
+
 // overlayDir is an open directory of Upper that also lists what Lower has.
 type overlayDir struct {
 	fs.File

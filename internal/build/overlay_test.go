@@ -38,6 +38,22 @@ func TestOverlay(t *testing.T) {
 	}
 }
 
+func TestOverlaySymlinks(t *testing.T) {
+	link := func(to string) *fstest.MapFile { return &fstest.MapFile{Data: []byte(to), Mode: fs.ModeSymlink} }
+	o := Overlay{Upper: fstest.MapFS{"a": link("upper"), "upper": text("")}, Lower: fstest.MapFS{"a": link("lower"), "d/b": link("c"), "d/c": text("")}}
+	for name, want := range map[string]string{"a": "upper", "d/b": "c"} {
+		if got, err := fs.ReadLink(o, name); got != want || err != nil {
+			t.Errorf("%s: got %q, %v; want %q", name, got, err, want)
+		}
+		if info, err := fs.Lstat(o, name); err != nil || info.Mode().Type() != fs.ModeSymlink {
+			t.Errorf("%s: got %v, %v", name, info, err)
+		}
+	}
+	if _, err := fs.ReadLink(o, "none"); !errors.Is(err, fs.ErrNotExist) {
+		t.Errorf("a missing symlink: got %v", err)
+	}
+}
+
 func TestOverlayDirectoryInPieces(t *testing.T) {
 	o := Overlay{Upper: fstest.MapFS{"d/b": text("")}, Lower: fstest.MapFS{"d/a": text(""), "d/c": text("")}}
 	f, err := o.Open("d")

@@ -26,13 +26,21 @@ type Component struct {
 	Packages []string // SHA-256 of each .deb, sorted
 }
 
-// Digest identifies the directory's content: names and bytes. Modes and times are not part of it; a
-// Dockerfile states the modes.
+// Digest identifies the directory's content: names, bytes, and where symlinks lead. Modes and times are not part of it; a
+// Dockerfile states the modes. What is neither file, directory nor symlink is an error.
 func Digest(dir fs.FS) (string, error) {
 	h := sha256.New()
 	err := fs.WalkDir(dir, ".", func(p string, d fs.DirEntry, err error) error {
 		if err != nil || d.IsDir() {
 			return err
+		}
+		if d.Type() == fs.ModeSymlink {
+			target, err := fs.ReadLink(dir, p)
+			fmt.Fprintf(h, "%q -> %q\n", p, target)
+			return err
+		}
+		if !d.Type().IsRegular() {
+			return fmt.Errorf("%s is neither a file nor a directory nor a symlink", p)
 		}
 		data, err := fs.ReadFile(dir, p)
 		if err != nil {
@@ -118,7 +126,7 @@ func (c Component) build(ref, dir, packages string, log func(engine.Event)) engi
 }
 
 // lay writes the directory out, since the engine takes its build context from a disk. All files get one
-// mode, whatever the umask.
+// mode, whatever the umask. Symlinks are not followed, as docker build does not.
 func (c Component) lay(dir string) error {
 	if err := os.Mkdir(filepath.Join(dir, "none"), 0o755); err != nil {
 		return err
@@ -131,6 +139,13 @@ func (c Component) lay(dir string) error {
 		to := filepath.Join(root, filepath.FromSlash(p))
 		if d.IsDir() {
 			return errors.Join(os.Mkdir(to, 0o755), os.Chmod(to, 0o755))
+		}
+		if d.Type() == fs.ModeSymlink {
+			target, err := fs.ReadLink(c.Files, p)
+			if err != nil {
+				return err
+			}
+			return os.Symlink(target, to)
 		}
 		return copyFile(c.Files, p, to)
 	})

@@ -42,11 +42,15 @@ func (f *fakeBuilder) Build(_ context.Context, b engine.Build) error {
 			return err
 		}
 		rel, _ := filepath.Rel(root, p)
-		data := []byte("dir")
-		if !d.IsDir() {
+		content := "dir"
+		if d.Type() == fs.ModeSymlink {
+			content, err = os.Readlink(p)
+		} else if !d.IsDir() {
+			var data []byte
 			data, err = os.ReadFile(p)
+			content = string(data)
 		}
-		f.files[rel+" "+info.Mode().String()] = string(data)
+		f.files[rel+" "+info.Mode().String()] = content
 		return err
 	})
 	found, rerr := os.ReadDir(b.Locals["debs"].Dir)
@@ -63,6 +67,8 @@ func component() Component {
 			"Dockerfile":    {Data: []byte("FROM scratch\n"), Mode: 0o600},
 			"etc/conf/dhcp": {Data: []byte{0, 1, 0xff, '\n'}, Mode: 0o755},
 			"empty":         {Mode: 0o444},
+			"etc/to-dir":    {Data: []byte("conf"), Mode: fs.ModeSymlink},
+			"etc/to-none":   {Data: []byte("/run/none"), Mode: fs.ModeSymlink},
 		},
 	}
 }
@@ -92,6 +98,8 @@ func TestDigest(t *testing.T) {
 		"nothing":               {},
 		"another file":          {"a": {Data: []byte("x")}, "b": {}},
 		"a name with a newline": one("a 1\nxb", ""),
+		"a symlink":             {"a": {Data: []byte("x"), Mode: fs.ModeSymlink}},
+		"another symlink":       {"a": {Data: []byte("y"), Mode: fs.ModeSymlink}},
 	} {
 		got := sum(files)
 		if as, ok := seen[got]; ok {
@@ -105,6 +113,12 @@ func TestDigest(t *testing.T) {
 	}
 	if got, err := Digest(os.DirFS(dir)); got != want || err != nil {
 		t.Errorf("on disk: got %s, %v; want %s", got, err, want)
+	}
+	if err := syscall.Mkfifo(filepath.Join(dir, "fifo"), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	if _, err := Digest(os.DirFS(dir)); err == nil || err.Error() != "fifo is neither a file nor a directory nor a symlink" {
+		t.Errorf("a fifo: got %v", err)
 	}
 	if _, err := Digest(os.DirFS(filepath.Join(dir, "none"))); !errors.Is(err, fs.ErrNotExist) {
 		t.Errorf("a missing directory: got %v", err)
@@ -163,6 +177,7 @@ func TestEnsureBuilds(t *testing.T) {
 	want := map[string]string{
 		". drwxr-xr-x": "dir", "etc drwxr-xr-x": "dir", "etc/conf drwxr-xr-x": "dir",
 		"Dockerfile -rw-r--r--": "FROM scratch\n", "etc/conf/dhcp -rw-r--r--": "\x00\x01\xff\n", "empty -rw-r--r--": "",
+		"etc/to-dir Lrwxrwxrwx": "conf", "etc/to-none Lrwxrwxrwx": "/run/none",
 	}
 	if diff := cmp.Diff(want, f.files); diff != "" {
 		t.Error(diff)
