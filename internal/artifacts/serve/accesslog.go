@@ -61,8 +61,8 @@ func (w *response) toTheEnd() bool {
 	return false
 }
 
-// logged writes a line for a request that has been answered. machine is the client's name, "" where nobody knows it. Neither query nor headers are in it: they may hold
-// what is no business of a log.
+// logged writes a line for a request that has been answered. machine is the client's name, "" where nobody knows it.
+// Neither query nor headers are in it: they may hold what is no business of a log.
 func logged(w *response, r *http.Request, machine string, log *slog.Logger, duration time.Duration, timed bool) {
 	attrs := []slog.Attr{
 		slog.String("remote", r.RemoteAddr),

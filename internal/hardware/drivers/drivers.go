@@ -125,7 +125,9 @@ func (t Target) Judge(claims []Claim) Verdict {
 	best := v.Drivers[0]
 	v.Status, v.Why = best.Status, best.Why
 	if best.Perhaps {
-		v.Status, v.Why = NotKnown, "no driver claims it for its id alone; some may for its class or its subsystem's ids, which are not known"
+		v.Status = NotKnown
+		v.Why = "no driver claims it for its id alone; some may for its class or its subsystem's ids, which are not known: " +
+			"its modalias has them, and so has lspci -nnk"
 	}
 	return v
 }
